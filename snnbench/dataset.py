@@ -1,0 +1,146 @@
+"""What a dataset's or encoding's author writes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+
+from snnbench.types import Batch, InputForm, Shape, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called with a file's name, the bytes that are there and the bytes that are to come in all (0: not known)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetInfo:
+    """What a dataset says about itself, and what a task on it is unless a suite says otherwise.
+
+    Attributes:
+        name: how suites and tables call it.
+        summary: one line.
+        input_shape: ``(n,)`` or ``(channels, height, width)``.
+        n_classes: number of classes.
+        licence: of the data.
+        source: where it comes from.
+        network: default network.
+        n_steps: default number of steps.
+        dt_ms: default length of a step.
+        splits: names of its splits.
+    """
+
+    name: str
+    summary: str
+    input_shape: Shape
+    n_classes: int
+    licence: str
+    source: str
+    network: str
+    n_steps: int
+    dt_ms: float = 1.0
+    splits: tuple[str, ...] = ("official",)
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Raw samples of a fixed split.
+
+    Attributes:
+        train_x: ``[n, *shape]``, uint8 or float32; a value divided by ``full_scale`` lies in [0, 1].
+        train_y: ``[n]`` int64 classes.
+        test_x: as ``train_x``.
+        test_y: as ``train_y``.
+        full_scale: the largest value that a sample can have.
+    """
+
+    train_x: np.ndarray
+    train_y: np.ndarray
+    test_x: np.ndarray
+    test_y: np.ndarray
+    full_scale: float
+
+
+class Dataset(ABC):
+    """Raw samples with fixed splits, checksum and licence."""
+
+    info: ClassVar[DatasetInfo]
+
+    @abstractmethod
+    def digest(self, data_dir: Path) -> str:
+        """Return the digest of the samples, cheaply; ``load`` verifies it.
+
+        Raises:
+            MissingDataError: files are not there.
+        """
+
+    @abstractmethod
+    def load(self, data_dir: Path, split: str) -> Samples:
+        """Read the samples.
+
+        Raises:
+            MissingDataError: files are not there.
+            CorruptDataError: a file is not what it should be.
+        """
+
+    def prepare(self, data_dir: Path, progress: Progress) -> list[Path]:  # noqa: ARG002
+        """Download what is missing, verify it, and return the files; nothing to do for data that is generated."""
+        return []
+
+
+@dataclass(frozen=True, slots=True)
+class SampleKeys:
+    """What the noise of an encoding or augmentation is keyed by, so that it is the same for every rule and batch size.
+
+    Attributes:
+        seed: the trial's seed.
+        epoch: the epoch; -1 for evaluation.
+        index: ``[B]`` int64, the samples' indices in their dataset, on the device.
+    """
+
+    seed: int
+    epoch: int
+    index: Tensor
+
+
+class Encoding(ABC):
+    """How a sample becomes input.
+
+    Attributes:
+        name: how suites call it.
+        real_valued: the input is real values, not spikes: counted as MACs.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    real_valued: ClassVar[bool] = False
+
+    class Params(BaseModel):
+        """Parameters; none."""
+
+        model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @abstractmethod
+    def encode(self, values: Tensor, task: Task, params: Any, keys: SampleKeys, form: InputForm) -> Batch:
+        """Encode samples.
+
+        Args:
+            values: ``[B, *shape]`` in [0, 1], on the device.
+            task: its time base.
+            params: an instance of ``Params``.
+            keys: what noise is keyed by.
+            form: what the rule asks for.
+
+        Returns:
+            A batch without targets.
+
+        Raises:
+            ParameterError: the encoding cannot be had in this form.
+        """
