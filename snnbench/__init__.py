@@ -85,7 +85,7 @@ _HOME = {
     "tunable": "rule",
 }
 
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 __version__ = "0.1.0"
 
 

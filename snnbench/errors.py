@@ -202,7 +202,9 @@ def iter_errors(root: type[SnnbenchError] = SnnbenchError) -> Iterator[type[Snnb
         yield from iter_errors(child)
 
 
-def unknown_name(kind: str, name: str, legal: Iterable[str], *, error: type[UsageError] = UnknownNameError) -> UsageError:
+def unknown_name(
+    kind: str, name: str, legal: Iterable[str], *, error: type[UsageError] = UnknownNameError
+) -> UsageError:
     """Make the error for an unknown name, naming the nearest legal choice.
 
     Args:

@@ -164,7 +164,9 @@ class Graph:
         return self.layers[-1].n_out
 
 
-_TOKEN = re.compile(r"(?P<channels>[1-9]\d*)c(?P<kernel>[1-9]\d*)(?:p(?P<padding>\d+))?|(?P<pool>[1-9]\d*)a|(?P<units>[1-9]\d*)")
+_TOKEN = re.compile(
+    r"(?P<channels>[1-9]\d*)c(?P<kernel>[1-9]\d*)(?:p(?P<padding>\d+))?|(?P<pool>[1-9]\d*)a|(?P<units>[1-9]\d*)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -475,7 +477,8 @@ class SpikeRecord:
         macs: ``[N]`` multiply-accumulates of real-valued inputs.
         neuron_updates: ``[N]`` updates of a neuron's state.
         bias_additions: ``[N]`` additions of a bias.
-        first_output_ms: ``[N]`` time of the first output spike, ``inf`` where there is none; None without output spikes.
+        first_output_ms: ``[N]`` time of the first output spike, ``inf`` where there is none; None if the read-out is
+            analog.
     """
 
     times_ms: np.ndarray
