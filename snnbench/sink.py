@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from snnbench.errors import TrackingError
 from snnbench.types import Result
 
 
@@ -56,3 +57,9 @@ class Sink(ABC):
     @abstractmethod
     def run_finished(self, results: Sequence[Result]) -> Sequence[str]:
         """Close, and return lines for the user: where the results can be seen."""
+
+    def serve(self, run: RunInfo, *, port: int) -> None:  # noqa: ARG002
+        """Open the sink's own page on the loopback address until it is interrupted."""
+        raise TrackingError(
+            f"the sink {self.name!r} has no page of its own", hint="snnbench report prints the leaderboard"
+        )
