@@ -1,0 +1,245 @@
+"""The store: one JSON file a result, content-addressed, beside it its arrays and its weights.
+
+``<root>/runs/<suite>/<key>.json`` is written last, after ``<key>.npz`` and ``<key>.safetensors``, each to a temporary
+name, fsynced and renamed: what has a JSON file is whole. ``index.sqlite`` only makes reading many results fast; it is
+rebuilt from the files whenever they differ from it, and can be deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from snnbench.errors import StoreError, unknown_name
+from snnbench.types import Result
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+SIDECARS = ("npz", "safetensors", "log")
+
+
+class Stored(NamedTuple):
+    """A result and the suite in whose folder it lies."""
+
+    suite: str
+    result: Result
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new, never a part.
+
+    Raises:
+        StoreError: the disk is full, or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)  # mkstemp gives 0600; results are to be shared
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error}", hint="free some space, or use --store DIR") from error
+
+
+class Store:
+    """Results in a folder.
+
+    Args:
+        root: the folder; made when the first result is written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, suite: str) -> Path:
+        """The folder of a suite's results."""
+        return self.root / "runs" / suite
+
+    def path(self, suite: str, key: str, suffix: str) -> Path:
+        """The path of one file of a result: ``json``, ``npz``, ``safetensors`` or ``log``."""
+        return self.folder(suite) / f"{key}.{suffix}"
+
+    def files(self, suite: str, key: str) -> dict[str, Path]:
+        """The files that exist of a result, by suffix."""
+        paths = {suffix: self.path(suite, key, suffix) for suffix in ("json", *SIDECARS)}
+        return {suffix: path for suffix, path in paths.items() if path.exists()}
+
+    def write(
+        self,
+        suite: str,
+        result: Result,
+        *,
+        arrays: Mapping[str, np.ndarray] | None = None,
+        state: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Write a result: sidecars first, the JSON last.
+
+        Args:
+            suite: in whose folder.
+            result: the result; an older one of the same key is replaced.
+            arrays: predictions per sample and curves.
+            state: the selected epoch's state.
+
+        Raises:
+            StoreError: a file cannot be written.
+        """
+        if arrays is not None:
+            import numpy as np
+
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+            write_atomically(self.path(suite, result.key, "npz"), buffer.getvalue())
+        if state is not None:
+            import safetensors.torch
+
+            write_atomically(self.path(suite, result.key, "safetensors"), safetensors.torch.save(dict(state)))
+        text = json.dumps(result.to_json(), indent=1, sort_keys=True, allow_nan=False)
+        write_atomically(self.path(suite, result.key, "json"), text.encode() + b"\n")
+
+    def adopt(self, key: str, source: str, target: str) -> None:
+        """Copy a finished result of one suite into another that contains the same trial; sidecars first."""
+        for suffix, path in reversed(self.files(source, key).items()):
+            write_atomically(self.path(target, key, suffix), path.read_bytes())
+
+    def read(self, suite: str, key: str) -> Result:
+        """Read one result.
+
+        Raises:
+            StoreError: the file is not a result.
+        """
+        return _read(self.path(suite, key, "json"))
+
+    def arrays(self, suite: str, key: str) -> dict[str, np.ndarray]:
+        """Read a result's arrays; empty if it has none (a failed trial)."""
+        import numpy as np
+
+        path = self.path(suite, key, "npz")
+        if not path.exists():
+            return {}
+        with np.load(path) as archive:
+            return dict(archive)
+
+    def results(self, suite: str | None = None) -> list[Stored]:
+        """Read every result, or those of one suite, in the order of their files. Unreadable files are warned of."""
+        with self._index() as index:
+            rows = index.execute(
+                "SELECT suite, data FROM result WHERE ? IS NULL OR suite = ? ORDER BY suite, key", (suite, suite)
+            )
+            return [Stored(name, Result.from_json(json.loads(data))) for name, data in rows]
+
+    def find(self, key: str) -> Stored:
+        """Return the result whose key starts with ``key``.
+
+        Raises:
+            UnknownNameError: there is none, or more than one.
+        """
+        stored = self.results()
+        found = {item.result.key: item for item in stored if item.result.key.startswith(key)}
+        if len(found) == 1:
+            return next(iter(found.values()))
+        raise unknown_name("result key" if not found else "(ambiguous) result key", key, {i.result.key for i in stored})
+
+    def suites(self) -> list[str]:
+        """Names of the suites that have results."""
+        runs = self.root / "runs"
+        return sorted(path.name for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
+
+    def remove(self, suite: str, key: str) -> None:
+        """Delete a result and its sidecars, the JSON first."""
+        for path in self.files(suite, key).values():
+            path.unlink()
+
+    def sweep(self) -> int:
+        """Delete temporary files that killed processes left, and return how many there were."""
+        left = list((self.root / "runs").glob("*/.*.tmp"))
+        for path in left:
+            path.unlink(missing_ok=True)
+        return len(left)
+
+    @contextlib.contextmanager
+    def _index(self) -> Iterator[sqlite3.Connection]:
+        """Open the index, brought up to date with the files."""
+        runs = self.root / "runs"
+        if not runs.is_dir():
+            with contextlib.closing(_connect(":memory:")) as empty:
+                yield empty
+            return
+        try:
+            index = _connect(str(self.root / "index.sqlite"))
+        except sqlite3.DatabaseError:  # damaged, or the folder is read-only: the files are what counts
+            logger.warning("the index of %s cannot be used and is rebuilt in memory", self.root)
+            index = _connect(":memory:")
+        with contextlib.closing(index):
+            _refresh(index, runs)
+            yield index
+
+
+def _read(path: Path) -> Result:
+    try:
+        return Result.from_json(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StoreError(
+            f"{path} is not a result: {error}", hint="move the file away to have its trial run again"
+        ) from None
+
+
+def _connect(name: str) -> sqlite3.Connection:
+    index = sqlite3.connect(name, timeout=30)
+    index.execute(
+        "CREATE TABLE IF NOT EXISTS result (suite TEXT, key TEXT, mtime INTEGER, size INTEGER, data TEXT,"
+        " PRIMARY KEY (suite, key))"
+    )
+    return index
+
+
+def _refresh(index: sqlite3.Connection, runs: Path) -> None:
+    known = {
+        (suite, key): (mtime, size)
+        for suite, key, mtime, size in index.execute("SELECT suite, key, mtime, size FROM result")
+    }
+    there: dict[tuple[str, str], tuple[int, int]] = {}
+    for folder in runs.iterdir():
+        if folder.is_dir():
+            for entry in os.scandir(folder):
+                if entry.name.endswith(".json") and not entry.name.startswith("."):
+                    stat = entry.stat()
+                    there[folder.name, entry.name.removesuffix(".json")] = (stat.st_mtime_ns, stat.st_size)
+    gone = known.keys() - there.keys()
+    changed = [place for place, stamp in there.items() if known.get(place) != stamp]
+    if not gone and not changed:
+        return
+    rows = []
+    for suite, key in changed:
+        path = runs / suite / f"{key}.json"
+        try:
+            rows.append((suite, key, *there[suite, key], json.dumps(_read(path).to_json())))
+        except StoreError as error:
+            logger.warning("%s", error)
+            gone.add((suite, key))
+    with index:
+        index.executemany("DELETE FROM result WHERE suite = ? AND key = ?", gone)
+        index.executemany("INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?)", rows)

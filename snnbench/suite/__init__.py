@@ -1,0 +1,1 @@
+"""A suite: a TOML file that describes a grid of trials, and what it becomes."""

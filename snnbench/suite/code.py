@@ -1,0 +1,53 @@
+"""The digest of the source that makes a result: a result of other code is stale."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import snnbench
+
+_HARNESS = ("dataset.py", "rule.py", "types.py", "engine", "kernels", "layers")
+"""What takes part in every trial. Reading, planning, storing and reporting do not change a trial's numbers."""
+
+
+def code_digest(plugin_sources: Iterable[Path]) -> str:
+    """Digest the syntax trees of the plugins of a trial and of the harness's own part in it.
+
+    Comments, docstrings and layout do not count; CUDA sources count as they are.
+
+    Args:
+        plugin_sources: files of the rule's, the dataset's and the encoding's plugins.
+    """
+    files = sorted({*plugin_sources, *_harness_files()})
+    total = hashlib.sha256()
+    for path in files:
+        total.update(f"{path.parent.name}/{path.name}:{_digest_file(path, path.stat().st_mtime_ns)}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def _harness_files() -> Iterable[Path]:
+    root = Path(snnbench.__file__).parent
+    for name in _HARNESS:
+        path = root / name
+        if path.is_dir():
+            yield from (file for suffix in ("*.py", "*.cu", "*.h") for file in path.rglob(suffix))
+        else:
+            yield path
+
+
+@functools.cache
+def _digest_file(path: Path, mtime_ns: int) -> str:  # noqa: ARG001 - the cache's key: a file edited meanwhile is read anew
+    content = path.read_bytes()
+    if path.suffix == ".py":
+        tree = ast.parse(content)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                first = node.body[0] if node.body else None
+                if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                    node.body = node.body[1:]
+        content = ast.dump(tree).encode()
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,254 @@
+"""From a suite to its trials: the grid, what cannot run and why, and what the store already has."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from snnbench.errors import SuiteError, unknown_name
+from snnbench.kernels import default_backend
+from snnbench.plugins import Host
+from snnbench.records.store import Store
+from snnbench.rule import checked_params
+from snnbench.suite.code import code_digest
+from snnbench.suite.schema import RuleSection, Suite, TaskSection
+from snnbench.types import Budget, Named, Network, Result, Task, Trial
+
+State: TypeAlias = Literal["run", "cached", "stale", "failed", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where the trials are to run; part of every key.
+
+    Attributes:
+        data_dir: where datasets are looked for.
+        device: ``cpu`` or ``cuda``.
+        threads: threads of a trial.
+    """
+
+    data_dir: Path
+    device: str = "cpu"
+    threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+
+
+@dataclass(frozen=True, slots=True)
+class Choose:
+    """Which trials of the suite are wanted; empty means all.
+
+    Attributes:
+        rules: names, or ``name[param=value]`` for those whose parameters have these values.
+        datasets: names.
+        expression: words joined by ``and``, ``or``, ``not``, looked for in a trial's label as pytest's ``-k`` does.
+        keys: beginnings of keys.
+        seeds: seeds instead of the suite's.
+        last_failed: only trials whose last result failed.
+    """
+
+    rules: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    expression: str = ""
+    keys: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    last_failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A trial and what is to be done about it.
+
+    Attributes:
+        state: ``run`` (nothing there), ``cached`` (nothing to do), ``stale`` (made by other code: run again),
+            ``failed`` (crashed, timed out or interrupted: run again), ``skip`` (the rule declines).
+        reason: why a trial is skipped, stale or failed.
+        code: digest of the source that would run it.
+        result: what the store has, in this suite or in ``source``.
+        source: suite whose folder holds ``result``.
+    """
+
+    trial: Trial
+    state: State
+    code: str
+    reason: str = ""
+    result: Result | None = None
+    source: str = ""
+
+    @property
+    def label(self) -> str:
+        """The trial in words: rule/dataset/network/seed."""
+        return label(self.trial)
+
+
+def label(trial: Trial) -> str:
+    """Name a trial for people: ``surrogate/digits/100/0``."""
+    return f"{trial.rule}/{trial.task.dataset}/{trial.network}/{trial.seed}"
+
+
+def make_plan(
+    suite: Suite, host: Host, store: Store, machine: Machine, choose: Choose | None = None, *, force: bool = False
+) -> list[Planned]:
+    """Lay out a suite's trials and compare them with the store.
+
+    Args:
+        suite: the suite.
+        host: the plugins.
+        store: what is there.
+        machine: where it is to run.
+        choose: which trials are wanted.
+        force: run trials again that are cached.
+
+    Raises:
+        UsageError: a name, parameter or network is wrong, or data is missing: found before any trial starts.
+    """
+    choose = choose or Choose()
+    _check_choice(choose, suite, host)
+    there = _stored(store, suite.name)
+    planned = []
+    for section, rule_section in itertools.product(suite.task, suite.rule):
+        for trial, code, reason in _trials(suite, section, rule_section, host, machine, choose):
+            planned.append(_compare(trial, code, reason, there.get(trial.key), suite.name, force=force))
+    keys = [item.trial.key for item in planned]
+    if len(set(keys)) < len(keys):
+        twice = next(item for item in planned if keys.count(item.trial.key) > 1)
+        raise SuiteError(
+            f"the suite {suite.name!r} contains the trial {twice.label} twice", hint="remove a [[task]] or [[rule]]"
+        )
+    wanted = _filter(choose)
+    return [item for item in planned if wanted(item)]
+
+
+def _stored(store: Store, suite: str) -> dict[str, tuple[str, Result]]:
+    """What the store has, by key; this suite's own result goes before another suite's."""
+    found = sorted(store.results(), key=lambda item: item.suite == suite)
+    return {item.result.key: (item.suite, item.result) for item in found}
+
+
+def _trials(
+    suite: Suite, section: TaskSection, rule_section: RuleSection, host: Host, machine: Machine, choose: Choose
+) -> Iterable[tuple[Trial, str, str]]:
+    provided_dataset = host.dataset(section.dataset)
+    info = provided_dataset.value.info
+    provided_rule = host.rule(rule_section.name)
+    rule = provided_rule.value()
+    if section.split not in info.splits:
+        raise unknown_name(f"split of {info.name}", section.split, info.splits, error=SuiteError)
+    wanted = rule_section.encoding or section.encoding
+    encoding = Named.parse(rule.info.encodings[0] if wanted == "auto" else wanted)
+    provided_encoding = host.encoding(encoding.name)
+    encoding_params = checked_params(encoding.name, provided_encoding.value.Params, encoding.params)
+    network = Network(section.network if section.network is not None else info.network)
+    task = Task(
+        dataset=info.name,
+        split=section.split,
+        augment=section.augment,
+        encoding=Named(encoding.name, encoding_params.model_dump()),
+        n_steps=rule_section.n_steps or section.n_steps or info.n_steps,
+        dt_ms=rule_section.dt_ms or section.dt_ms or info.dt_ms,
+        t_input_ms=section.t_input_ms,
+        validation=section.validation,
+        input_shape=info.input_shape,
+        n_classes=info.n_classes,
+    )
+    network.graph(task.input_shape, task.n_classes)
+    params = checked_params(rule.info.name, provided_rule.value.Params, rule_section.params).model_dump()
+    if suite.protocol.selection == "validation" and not section.validation:
+        raise SuiteError(
+            f"validation = 0 leaves the epoch on {info.name} nothing to be chosen on",
+            hint='keep a share of the training samples, or say selection = "last" or "best-test" in [protocol]',
+        )
+    reason = rule.skip(task, network) or ""
+    if encoding.name not in rule.info.encodings:
+        reason = (
+            f"{rule.info.name} does not take the encoding {encoding.name}; it takes {', '.join(rule.info.encodings)}"
+        )
+    sources = (*provided_rule.sources, *provided_dataset.sources, *provided_encoding.sources)
+    code = code_digest(sources)
+    dataset_digest = provided_dataset.value().digest(machine.data_dir)
+    for seed in choose.seeds or suite.suite.seed_list:
+        trial = Trial(
+            rule=rule.info.name,
+            params=params,
+            task=task,
+            network=str(network),
+            seed=seed,
+            budget=Budget(**suite.budget.model_dump()),
+            dataset_digest=dataset_digest,
+            device=machine.device,
+            backend=default_backend(machine.device),
+            threads=machine.threads,
+            selection=suite.protocol.selection,
+            track=suite.protocol.track,
+        )
+        yield trial, code, reason
+
+
+def _compare(
+    trial: Trial, code: str, skip: str, stored: tuple[str, Result] | None, suite: str, *, force: bool
+) -> Planned:
+    source, result = stored or ("", None)
+    if skip:
+        return Planned(trial, "skip", code, skip)
+    if result is None or force or result.status == "skipped":
+        return Planned(trial, "run", code)
+    if not result.finished:
+        return Planned(trial, "failed", code, f"{result.status}: {result.reason}", result, source)
+    if result.code != code:
+        return Planned(trial, "stale", code, "made by other code", result, source)
+    reason = f"taken from suite {source}" if source != suite else ""
+    return Planned(trial, "cached", code, reason, result, source)
+
+
+def _check_choice(choose: Choose, suite: Suite, host: Host) -> None:
+    for text in choose.rules:
+        name = Named.parse(text).name
+        if not any(fnmatch(section.name, name) for section in suite.rule):
+            host.rule(name)  # an unknown rule is told apart from one that this suite lacks
+            raise unknown_name(f"rule of suite {suite.name}", name, [section.name for section in suite.rule])
+    for name in choose.datasets:
+        if not any(fnmatch(section.dataset, name) for section in suite.task):
+            host.dataset(name)
+            raise unknown_name(f"dataset of suite {suite.name}", name, [section.dataset for section in suite.task])
+
+
+def _filter(choose: Choose) -> Callable[[Planned], bool]:
+    selected = [Named.parse(text) for text in choose.rules]
+    matches = _expression(choose.expression)
+
+    def wanted(item: Planned) -> bool:
+        trial = item.trial
+        return (
+            (not selected or any(_is(trial, rule) for rule in selected))
+            and (not choose.datasets or any(fnmatch(trial.task.dataset, name) for name in choose.datasets))
+            and (not choose.keys or any(trial.key.startswith(key) for key in choose.keys))
+            and (not choose.last_failed or item.state == "failed")
+            and matches(item.label)
+        )
+
+    return wanted
+
+
+def _is(trial: Trial, rule: Named) -> bool:
+    return fnmatch(trial.rule, rule.name) and all(trial.params.get(key) == value for key, value in rule.params.items())
+
+
+def _expression(text: str) -> Callable[[str], bool]:
+    """Read a pytest-like ``-k`` expression: words, ``and``, ``or``, ``not``; ``not`` binds first, ``or`` last."""
+    alternatives: list[Sequence[tuple[bool, str]]] = []
+    for alternative in text.split(" or ") if text.strip() else []:
+        terms = [term.strip() for term in alternative.split(" and ")]
+        parsed = [(term.startswith("not "), term.removeprefix("not ").strip()) for term in terms]
+        if not all(word and " " not in word for _, word in parsed):
+            raise SuiteError(f"cannot read the expression {text!r}", hint='for example -k "digits and not conversion"')
+        alternatives.append(parsed)
+
+    def matches(name: str) -> bool:
+        return not alternatives or any(
+            all((word in name) != negated for negated, word in terms) for terms in alternatives
+        )
+
+    return matches
