@@ -1,0 +1,38 @@
+"""Building blocks that rules share: graph to time-major layers, initialisation, losses, fan-out, learners."""
+
+from snnbench.layers.fan_out import fan_out, n_synapses
+from snnbench.layers.initialisation import INITIALISATIONS, initialise
+from snnbench.layers.learner import SCHEDULES, GradientLearner, Schedule, constant, cosine
+from snnbench.layers.losses import (
+    LOSS_DECODERS,
+    LOSSES,
+    count_cross_entropy,
+    count_mse,
+    max_membrane_cross_entropy,
+    mean_membrane_cross_entropy,
+    rate_cross_entropy,
+    rate_mse,
+)
+from snnbench.layers.synapses import Synapse, build_synapses
+
+__all__ = [
+    "INITIALISATIONS",
+    "LOSSES",
+    "LOSS_DECODERS",
+    "SCHEDULES",
+    "GradientLearner",
+    "Schedule",
+    "Synapse",
+    "build_synapses",
+    "constant",
+    "cosine",
+    "count_cross_entropy",
+    "count_mse",
+    "fan_out",
+    "initialise",
+    "max_membrane_cross_entropy",
+    "mean_membrane_cross_entropy",
+    "n_synapses",
+    "rate_cross_entropy",
+    "rate_mse",
+]

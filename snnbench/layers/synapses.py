@@ -1,0 +1,103 @@
+"""A graph turned into layers of synapses: dense, convolution, pool; each one operation over all leading dimensions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from snnbench.layers.initialisation import initialise
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from snnbench.types import Graph, Layer
+
+
+class Synapse(nn.Module):
+    """The synapses of one layer of a graph: ``[..., *layer.in_shape]`` to ``[..., *layer.out_shape]``.
+
+    All leading dimensions (time, batch) go through one matrix product, convolution or pooling. A dense layer flattens
+    spatial input. Parameters are float32 zeros on the CPU; ``build_synapses`` draws them.
+
+    Attributes:
+        layer: the layer of the graph.
+        weight: ``[n_out, n_in]`` of a dense layer, ``[c_out, c_in, kernel, kernel]`` of a convolution; a pool has none.
+        bias: ``[n_out]`` or ``[c_out]``; None without biases and in a pool.
+        pool_gain: what a pool multiplies the mean of its window by.
+    """
+
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+
+    def __init__(
+        self, layer: Layer, *, bias: bool, pooling: Literal["average", "sum"] = "average", pool_gain: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.layer = layer
+        self.pool_gain = pool_gain * (layer.kernel**2 if pooling == "sum" else 1)
+        self.register_parameter("bias", None)
+        if layer.kind == "pool":
+            return
+        if layer.kind == "dense":
+            shape: tuple[int, ...] = (layer.n_out, layer.n_in)
+        else:
+            shape = (layer.out_shape[0], layer.in_shape[0], layer.kernel, layer.kernel)
+        self.weight = nn.Parameter(torch.zeros(shape, dtype=torch.float32))
+        if bias:
+            self.bias = nn.Parameter(torch.zeros(shape[0], dtype=torch.float32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the synapses deliver for ``x``, bias included."""
+        layer = self.layer
+        leading = x.shape[: x.ndim - len(layer.in_shape)]
+        if layer.kind == "dense":
+            return functional.linear(x.reshape(*leading, layer.n_in), self.weight, self.bias)
+        x = x.reshape(-1, *layer.in_shape)
+        if layer.kind == "conv":
+            x = functional.conv2d(x, self.weight, self.bias, padding=layer.padding)
+        else:
+            x = functional.avg_pool2d(x, layer.kernel)
+            if self.pool_gain != 1:
+                x = x * self.pool_gain
+        return x.reshape(*leading, *layer.out_shape)
+
+    def extra_repr(self) -> str:
+        """Show the layer where a network is printed."""
+        return f"{self.layer.name}: {self.layer.kind} {self.layer.in_shape} -> {self.layer.out_shape}"
+
+
+def build_synapses(
+    graph: Graph,
+    *,
+    generator: torch.Generator,
+    init: str = "kaiming-uniform",
+    bias: bool,
+    pooling: Literal["average", "sum"] = "average",
+    pool_gain: float = 1.0,
+    gain: float = 1.0,
+) -> nn.ModuleList:
+    """Make one ``Synapse`` per layer of the graph, pools included, with drawn parameters.
+
+    Numbers are drawn in float32 on the CPU, so that a network moved to another device or to float64 starts from the
+    same ones; layer by layer in the graph's order.
+
+    Args:
+        graph: the layers.
+        generator: on the CPU; ``context.generator("init")``.
+        init: a name of ``INITIALISATIONS``.
+        bias: whether dense layers and convolutions have biases.
+        pooling: whether a pool delivers the mean or the sum of its window.
+        pool_gain: factor on what a pool delivers.
+        gain: factor on the spread of the weights.
+
+    Raises:
+        ParameterError: ``init`` is no such name.
+    """
+    synapses = [Synapse(layer, bias=bias, pooling=pooling, pool_gain=pool_gain) for layer in graph]
+    for synapse in synapses:
+        if synapse.layer.kind != "pool":
+            initialise(synapse.weight, synapse.bias, init=init, gain=gain, generator=generator)
+    return nn.ModuleList(synapses)
