@@ -13,6 +13,7 @@ from snnbench.layers.losses import (
     rate_cross_entropy,
     rate_mse,
 )
+from snnbench.layers.spiking import DeployedStack, LIFNeuron, LIFStack, Probe
 from snnbench.layers.synapses import Synapse, build_synapses
 
 __all__ = [
@@ -20,7 +21,11 @@ __all__ = [
     "LOSSES",
     "LOSS_DECODERS",
     "SCHEDULES",
+    "DeployedStack",
     "GradientLearner",
+    "LIFNeuron",
+    "LIFStack",
+    "Probe",
     "Schedule",
     "Synapse",
     "build_synapses",

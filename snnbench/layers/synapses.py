@@ -26,7 +26,8 @@ class Synapse(nn.Module):
         layer: the layer of the graph.
         weight: ``[n_out, n_in]`` of a dense layer, ``[c_out, c_in, kernel, kernel]`` of a convolution; a pool has none.
         bias: ``[n_out]`` or ``[c_out]``; None without biases and in a pool.
-        pool_gain: what a pool multiplies the mean of its window by.
+        pooling: whether a pool delivers the mean or the sum of its window.
+        pool_gain: factor on what a pool delivers.
     """
 
     weight: nn.Parameter
@@ -37,7 +38,8 @@ class Synapse(nn.Module):
     ) -> None:
         super().__init__()
         self.layer = layer
-        self.pool_gain = pool_gain * (layer.kernel**2 if pooling == "sum" else 1)
+        self.pooling = pooling
+        self.pool_gain = pool_gain
         self.register_parameter("bias", None)
         if layer.kind == "pool":
             return
@@ -59,9 +61,8 @@ class Synapse(nn.Module):
         if layer.kind == "conv":
             x = functional.conv2d(x, self.weight, self.bias, padding=layer.padding)
         else:
-            x = functional.avg_pool2d(x, layer.kernel)
-            if self.pool_gain != 1:
-                x = x * self.pool_gain
+            x = functional.avg_pool2d(x, layer.kernel, divisor_override=1 if self.pooling == "sum" else None)
+            x = x if self.pool_gain == 1 else x * self.pool_gain
         return x.reshape(*leading, *layer.out_shape)
 
     def extra_repr(self) -> str:

@@ -1,0 +1,122 @@
+"""A feed-forward network of LIF layers over a graph, and the frozen copy of it that is measured."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+from torch import nn
+
+from snnbench.kernels import Reset, Surrogate, exponential_filter, lif
+from snnbench.layers.synapses import Synapse
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from snnbench.types import Batch, Decoder, Graph, Pooling, Recorder
+
+Probe: TypeAlias = Callable[[str, "Tensor"], None]
+"""Is handed each spiking layer's name and spikes ``[T, B, *shape]``, hidden layers first."""
+
+
+@dataclass(frozen=True, slots=True)
+class LIFNeuron:
+    """The neuron of a ``LIFStack``; the fields are those of ``snnbench.kernels.lif``."""
+
+    decay: float
+    surrogate: Surrogate
+    threshold: float = 1.0
+    reset: Reset = "hard"
+    detach_reset: bool = True
+
+
+class LIFStack(nn.Module):
+    """Synapses and LIF neurons layer by layer; each layer is run over all time steps before the next.
+
+    Args:
+        graph: the layers.
+        synapses: one entry per layer, from ``build_synapses``. Parameters that shall not learn have
+            ``requires_grad`` False; layers before the first one that learns then keep nothing for a backward pass.
+        neuron: of every layer.
+        decoder: of the output. With ``count`` the output layer spikes; with ``membrane-max`` or ``membrane-mean`` it is
+            a leaky membrane that does not, u[t] = decay · u[t-1] + current[t].
+        backend: implementation of the kernels.
+    """
+
+    def __init__(
+        self, graph: Graph, synapses: nn.ModuleList, *, neuron: LIFNeuron, decoder: Decoder, backend: str
+    ) -> None:
+        super().__init__()
+        self.graph = graph
+        self.synapses = synapses
+        self.neuron = neuron
+        self.decoder = decoder
+        self.backend = backend
+
+    def forward(self, batch: Batch, probe: Probe | None = None) -> Tensor:
+        """Return the output ``[T, B, classes]``: spikes or membrane potentials.
+
+        Where the input is the same in every step, the first layer's current is computed once.
+        """
+        constant = batch.constant
+        x = batch.dense[0] if constant else batch.dense
+        for layer, synapse in zip(self.graph, self.synapses, strict=True):
+            x = synapse(x)
+            if layer.kind == "pool":
+                continue
+            current = x.expand(batch.n_steps, *x.shape) if constant else x
+            constant = False
+            if layer is self.graph.layers[-1] and self.decoder != "count":
+                return exponential_filter(current, decay=self.neuron.decay, backend=self.backend)
+            x = self._spikes(current)
+            if probe is not None:
+                probe(layer.name, x)
+        return x
+
+    def _spikes(self, current: Tensor) -> Tensor:
+        neuron = self.neuron
+        return lif(
+            current,
+            decay=neuron.decay,
+            threshold=neuron.threshold,
+            reset=neuron.reset,
+            detach_reset=neuron.detach_reset,
+            surrogate=neuron.surrogate,
+            backend=self.backend,
+        )
+
+    def record(self, batch: Batch, recorder: Recorder) -> None:
+        """Run a batch and hand every layer's spikes, and a read-out that does not spike, to the recorder.
+
+        The current that a constant input makes is computed once per sample, its bias included.
+        """
+        biased = {
+            layer.name for layer, synapse in zip(self.graph, self.synapses, strict=True) if synapse.bias is not None
+        }
+        if batch.constant:
+            first = self.graph.weighted[0].name
+            recorder.analog(first, 1)
+            biased.discard(first)
+        output = self(batch, lambda name, spikes: recorder.spikes(name, spikes, bias=name in biased))
+        if self.decoder != "count":
+            recorder.readout(output, bias="output" in biased)
+
+
+class DeployedStack:
+    """A ``LIFStack`` as it was when this was made: a frozen copy, which satisfies ``Deployed``."""
+
+    pooling: Pooling
+
+    def __init__(self, stack: LIFStack) -> None:
+        self.decoder = stack.decoder
+        pools = [part for part in stack.modules() if isinstance(part, Synapse) and part.layer.kind == "pool"]
+        self.pooling = pools[0].pooling if pools else "none"
+        self._stack = copy.deepcopy(stack).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def infer(self, batch: Batch, recorder: Recorder) -> None:
+        """Run a batch; nothing is kept."""
+        self._stack.record(batch, recorder)
