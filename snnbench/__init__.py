@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from snnbench.dataset import Dataset as Dataset
     from snnbench.dataset import DatasetInfo as DatasetInfo
     from snnbench.dataset import Encoding as Encoding
+    from snnbench.dataset import Progress as Progress
     from snnbench.dataset import SampleKeys as SampleKeys
     from snnbench.dataset import Samples as Samples
     from snnbench.errors import BackendError as BackendError
@@ -40,12 +41,15 @@ if TYPE_CHECKING:
     from snnbench.types import Batch as Batch
     from snnbench.types import Events as Events
     from snnbench.types import Graph as Graph
+    from snnbench.types import InputForm as InputForm
     from snnbench.types import Layer as Layer
     from snnbench.types import Network as Network
     from snnbench.types import Recorder as Recorder
     from snnbench.types import Result as Result
     from snnbench.types import StepStats as StepStats
     from snnbench.types import Task as Task
+    from snnbench.types import derive_seed as derive_seed
+    from snnbench.types import digest as digest
 
 _HOME = {
     "BackendError": "errors",
@@ -60,11 +64,13 @@ _HOME = {
     "Encoding": "dataset",
     "Events": "types",
     "Graph": "types",
+    "InputForm": "types",
     "Layer": "types",
     "Learner": "rule",
     "MissingDataError": "errors",
     "Network": "types",
     "ParameterError": "errors",
+    "Progress": "dataset",
     "Recorder": "types",
     "Result": "types",
     "Rule": "rule",
@@ -79,6 +85,8 @@ _HOME = {
     "Task": "types",
     "TrackingError": "errors",
     "UsageError": "errors",
+    "derive_seed": "types",
+    "digest": "types",
     "hookimpl": "hooks",
     "load_results": "api",
     "run": "api",

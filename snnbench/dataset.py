@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,6 +67,13 @@ class Samples:
     test_x: np.ndarray
     test_y: np.ndarray
     full_scale: float
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the four arrays in this order, as they lie in memory: for data that is in no file."""
+        content = hashlib.sha256()
+        for array in (self.train_x, self.train_y, self.test_x, self.test_y):
+            content.update(array.tobytes())
+        return content.hexdigest()
 
 
 class Dataset(ABC):
