@@ -64,6 +64,7 @@ class _LIF(torch.autograd.Function):
         decay, threshold, reset, detach_reset, surrogate = ctx.options
         grad_current = torch.empty_like(membrane)
         delta = membrane.new_zeros(membrane.shape[1:])
+        s = torch.empty_like(delta)
         steps = zip(membrane.unbind(), grad_spikes.unbind(), grad_current.unbind(), strict=True)
         for u, g, out in reversed(list(steps)):
             carried = delta * decay
@@ -75,6 +76,8 @@ class _LIF(torch.autograd.Function):
                 elif reset == "soft-after-decay":
                     g = torch.sub(g, delta, alpha=threshold)
             if reset == "hard":
-                carried.masked_fill_(u >= threshold, 0)
+                # Products with 0 and 1: several times faster on a CPU than a boolean mask.
+                torch.ge(u, threshold, out=s)
+                carried.addcmul_(carried, s, value=-1)
             delta = torch.addcmul(carried, surrogate.derivative(u - threshold), g, out=out)
         return grad_current, None, None, None, None, None
