@@ -38,11 +38,11 @@ def parse_idx(content: bytes) -> np.ndarray:
     Raises:
         ValueError: ``content`` is not that.
     """
-    if content[:3] != bytes((0, 0, _UNSIGNED_BYTE)) or len(content) < 4:
+    if len(content) < 4 or content[:3] != bytes((0, 0, _UNSIGNED_BYTE)):
         raise ValueError("not an IDX file of unsigned bytes")
     header = 4 + 4 * content[3]
-    shape = tuple(int(side) for side in np.frombuffer(content[4:header], ">u4"))
-    if len(shape) != content[3] or len(content) != header + prod(shape):
+    shape = [int.from_bytes(content[place : place + 4], "big") for place in range(4, header, 4)]
+    if len(content) != header + prod(shape):
         raise ValueError("the header of the IDX file does not fit its length")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy()
 

@@ -88,3 +88,11 @@ def test_a_draw_depends_on_its_sample_only(index: list[int], cut: int, n_values:
 
 def test_more_steps_leave_the_first_ones_as_they_are() -> None:
     assert torch.equal(uniform(keys([3, 5]), 4, 7), uniform(keys([3, 5]), 9, 7)[:4])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_draws_are_the_same_on_a_gpu() -> None:
+    host = keys(range(50))
+    device = SampleKeys(host.seed, host.epoch, host.index.cuda())
+    assert torch.equal(uniform(device, 10, 101).cpu(), uniform(host, 10, 101))
