@@ -90,7 +90,14 @@ def label(trial: Trial) -> str:
 
 
 def make_plan(
-    suite: Suite, host: Host, store: Store, machine: Machine, choose: Choose | None = None, *, force: bool = False
+    suite: Suite,
+    host: Host,
+    store: Store,
+    machine: Machine,
+    choose: Choose | None = None,
+    *,
+    force: bool = False,
+    keep_stale: bool = False,
 ) -> list[Planned]:
     """Lay out a suite's trials and compare them with the store.
 
@@ -101,6 +108,7 @@ def make_plan(
         machine: where it is to run.
         choose: which trials are wanted.
         force: run trials again that are cached.
+        keep_stale: take results of other code as cached.
 
     Raises:
         UsageError: a name, parameter or network is wrong, or data is missing: found before any trial starts.
@@ -111,7 +119,9 @@ def make_plan(
     planned = []
     for section, rule_section in itertools.product(suite.task, suite.rule):
         for trial, code, reason in _trials(suite, section, rule_section, host, machine, choose):
-            planned.append(_compare(trial, code, reason, there.get(trial.key), suite.name, force=force))
+            planned.append(
+                _compare(trial, code, reason, there.get(trial.key), suite.name, force=force, keep_stale=keep_stale)
+            )
     keys = [item.trial.key for item in planned]
     if len(set(keys)) < len(keys):
         twice = next(item for item in planned if keys.count(item.trial.key) > 1)
@@ -155,6 +165,8 @@ def _trials(
         n_classes=info.n_classes,
     )
     network.graph(task.input_shape, task.n_classes)
+    if task.augment != "none" and len(task.input_shape) != 3:
+        raise SuiteError(f"{info.name} has no images to {task.augment}", hint='say augment = "none"')
     params = checked_params(rule.info.name, provided_rule.value.Params, rule_section.params).model_dump()
     if suite.protocol.selection == "validation" and not section.validation:
         raise SuiteError(
@@ -188,7 +200,14 @@ def _trials(
 
 
 def _compare(
-    trial: Trial, code: str, skip: str, stored: tuple[str, Result] | None, suite: str, *, force: bool
+    trial: Trial,
+    code: str,
+    skip: str,
+    stored: tuple[str, Result] | None,
+    suite: str,
+    *,
+    force: bool,
+    keep_stale: bool,
 ) -> Planned:
     source, result = stored or ("", None)
     if skip:
@@ -197,7 +216,7 @@ def _compare(
         return Planned(trial, "run", code)
     if not result.finished:
         return Planned(trial, "failed", code, f"{result.status}: {result.reason}", result, source)
-    if result.code != code:
+    if result.code != code and not keep_stale:
         return Planned(trial, "stale", code, "made by other code", result, source)
     reason = f"taken from suite {source}" if source != suite else ""
     return Planned(trial, "cached", code, reason, result, source)

@@ -132,7 +132,7 @@ def _validate(content: Mapping[str, Any], origin: str) -> Suite:
     try:
         suite = Suite.model_validate(content)
     except ValidationError as error:
-        raise _explain(error, content, origin) from None
+        raise _explain(error, origin) from None
     given = [name for name in ("epochs", "seconds", "samples") if getattr(suite.budget, name) is not None]
     if len(given) != 1:
         raise SuiteError(
@@ -142,7 +142,7 @@ def _validate(content: Mapping[str, Any], origin: str) -> Suite:
     return suite
 
 
-def _explain(error: ValidationError, content: Mapping[str, Any], origin: str) -> UsageError:
+def _explain(error: ValidationError, origin: str) -> UsageError:
     """Turn pydantic's first complaint into an error that names the place and the nearest legal key."""
     first = error.errors()[0]
     where, what = first["loc"][:-1], str(first["loc"][-1])

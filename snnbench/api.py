@@ -1,0 +1,420 @@
+"""What the command line and notebooks call: plan, run, load, report, sync, publish, clean."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from snnbench.errors import SuiteError, TrackingError, unknown_name
+from snnbench.plugins import Host, load_plugins
+from snnbench.records.store import Store, write_atomically
+from snnbench.sink import RunInfo
+from snnbench.types import Result
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from snnbench.dataset import Progress
+    from snnbench.engine.executor import EpochFinished, TrialFinished, TrialStarted
+    from snnbench.report.leaderboard import Leaderboard
+    from snnbench.suite.plan import Choose, Planned
+    from snnbench.suite.schema import Suite
+
+SuiteSource: TypeAlias = str | Path | Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where and on what.
+
+    Attributes:
+        store: folder of results.
+        data_dir: folder of datasets; None: ``SNNBENCH_DATA``, else the user's cache folder.
+        device: ``cpu`` or ``cuda``.
+        threads: threads of a trial; None: as many as this process may use cores.
+        plugins: plugin files that are not installed.
+    """
+
+    store: Path = Path("results")
+    data_dir: Path | None = None
+    device: str = "cpu"
+    threads: int | None = None
+    plugins: tuple[Path, ...] = ()
+
+    @property
+    def data_folder(self) -> Path:
+        """The folder of datasets."""
+        if self.data_dir is not None:
+            return self.data_dir
+        if "SNNBENCH_DATA" in os.environ:
+            return Path(os.environ["SNNBENCH_DATA"])
+        import platformdirs
+
+        return platformdirs.user_cache_path("snnbench") / "data"
+
+    @property
+    def host(self) -> Host:
+        """The plugins, loaded."""
+        return load_plugins(tuple(path.resolve() for path in self.plugins))
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a suite is run.
+
+    Attributes:
+        choose: which trials; None: all.
+        force: run cached trials again.
+        keep_stale: leave results of other code as they are.
+        executor: ``workers`` (a fresh process a trial) or ``inline``.
+        workers: trials at the same time.
+        timeout_s: time after which a trial is killed.
+        maxfail: end after this many failures; 0: never.
+        tracking: hand results to the sinks.
+        sink_options: what sinks are told, such as ``tracking_uri``.
+    """
+
+    choose: Choose | None = None
+    force: bool = False
+    keep_stale: bool = False
+    executor: Literal["workers", "inline"] = "workers"
+    workers: int = 1
+    timeout_s: float | None = None
+    maxfail: int = 0
+    tracking: bool = True
+    sink_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReady:
+    """The plan is made; trials start next."""
+
+    suite: Suite
+    planned: Sequence[Planned]
+
+
+Listener: TypeAlias = "Callable[[PlanReady | TrialStarted | EpochFinished | TrialFinished], None]"
+
+
+@dataclass(slots=True)
+class RunReport:
+    """What came of a run.
+
+    Attributes:
+        suite: the suite.
+        planned: the plan that was carried out.
+        results: every result of the plan, stored ones included, in its order; without those that never started.
+        lines: what the sinks say: links.
+        warnings: what went wrong beside the trials.
+        interrupted: the user stopped it.
+    """
+
+    suite: Suite
+    planned: Sequence[Planned]
+    results: list[Result] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+
+def plan(
+    source: SuiteSource,
+    settings: Settings | None = None,
+    *,
+    choose: Choose | None = None,
+    force: bool = False,
+    keep_stale: bool = False,
+) -> tuple[Suite, list[Planned]]:
+    """Lay out a suite's trials and compare them with the store. Nothing is run or written.
+
+    Raises:
+        UsageError: the suite, a name or a parameter is wrong, or data is missing.
+    """
+    from snnbench.suite.plan import Machine, make_plan
+    from snnbench.suite.schema import load_suite
+
+    settings = settings or Settings()
+    suite = load_suite(source)
+    machine = Machine(settings.data_folder, _checked_device(settings.device))
+    if settings.threads is not None:
+        machine = Machine(machine.data_dir, machine.device, settings.threads)
+    planned = make_plan(
+        suite, settings.host, Store(settings.store), machine, choose, force=force, keep_stale=keep_stale
+    )
+    return suite, planned
+
+
+def _checked_device(device: str) -> str:
+    if device not in ("cpu", "cuda"):
+        raise unknown_name("device", device, ("cpu", "cuda"), error=SuiteError)
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise SuiteError("torch sees no CUDA device", hint="use --device cpu, or install a CUDA build of torch")
+    return device
+
+
+def run_suite(
+    source: SuiteSource,
+    settings: Settings | None = None,
+    options: RunOptions | None = None,
+    on_event: Listener | None = None,
+) -> RunReport:
+    """Run what is missing of a suite.
+
+    Args:
+        source: a TOML file, the name of a shipped suite, or a suite's content.
+        settings: where and on what.
+        options: how.
+        on_event: told of the plan, and of every trial's start, epochs and end.
+
+    Raises:
+        UsageError: the suite, a name or a parameter is wrong, or data is missing: before any trial starts.
+    """
+    from snnbench.engine.executor import EpochFinished, TrialFinished
+    from snnbench.engine.sinks import start_sinks
+
+    settings, options = settings or Settings(), options or RunOptions()
+    tell: Listener = on_event or (lambda event: None)  # noqa: ARG005
+    suite, planned = plan(source, settings, choose=options.choose, force=options.force, keep_stale=options.keep_stale)
+    store = Store(settings.store)
+    store.sweep()
+    report = RunReport(suite, planned)
+    tell(PlanReady(suite, planned))
+    results = {item.trial.key: result for item in planned if (result := _without_running(item, suite, store))}
+    run_info = RunInfo(suite.name, settings.store, len(planned), options.sink_options)
+    provided = settings.host.sinks.values() if options.tracking and planned else ()
+    sinks = start_sinks([found.value for found in provided], run_info)
+    for result in results.values():
+        for sink in sinks:
+            sink.trial_finished(result)
+    try:
+        for event in _execute(planned, suite, settings, options):
+            tell(event)
+            match event:
+                case TrialFinished(key, _, result):
+                    results[key] = result
+                    for sink in sinks:
+                        sink.trial_finished(result)
+                case EpochFinished(key, _, epoch, metrics):
+                    for sink in sinks:
+                        sink.epoch_finished(key, epoch, metrics)
+    except KeyboardInterrupt:
+        report.interrupted = True
+    report.results = [results[item.trial.key] for item in planned if item.trial.key in results]
+    for sink in sinks:
+        sink.close(report.results)
+        report.lines += sink.lines
+        report.warnings += [sink.warning] if sink.warning else []
+    return report
+
+
+def _without_running(item: Planned, suite: Suite, store: Store) -> Result | None:
+    """The result of a trial that needs no run: cached here, taken from another suite, or skipped."""
+    if item.state == "cached" and item.result is not None:
+        if item.source != suite.name:
+            store.adopt(item.trial.key, item.source, suite.name)
+        return item.result
+    if item.state == "skip":
+        result = Result(item.trial.key, item.code, "skipped", item.trial, item.reason)
+        store.write(suite.name, result)
+        return result
+    return None
+
+
+def _execute(
+    planned: Sequence[Planned], suite: Suite, settings: Settings, options: RunOptions
+) -> Iterator[TrialStarted | EpochFinished | TrialFinished]:
+    from snnbench.engine.executor import run_inline, run_workers
+    from snnbench.engine.job import Job
+
+    jobs = [
+        Job(
+            item.trial,
+            suite.name,
+            item.code,
+            settings.store,
+            settings.data_folder,
+            tuple(path.resolve() for path in settings.plugins),
+            concurrent=1 if options.executor == "inline" else options.workers,
+        )
+        for item in planned
+        if item.state in ("run", "stale", "failed")
+    ]
+    if options.executor == "inline":
+        return run_inline(jobs, maxfail=options.maxfail)
+    return run_workers(jobs, workers=options.workers, timeout_s=options.timeout_s, maxfail=options.maxfail)
+
+
+def run(source: SuiteSource, *, store: str | Path = "results", **options: Any) -> pd.DataFrame:
+    """Run a suite from Python and return its results.
+
+    Args:
+        source: a TOML file, the name of a shipped suite, or a suite's content as a dict.
+        store: folder of results.
+        options: any field of ``snnbench.api.Settings`` or ``snnbench.api.RunOptions``.
+
+    Returns:
+        One row a result, as ``load_results`` gives.
+    """
+    from snnbench.records.frame import to_frame
+    from snnbench.records.store import Stored
+
+    names = Settings.__dataclass_fields__
+    settings = Settings(store=Path(store), **{name: value for name, value in options.items() if name in names})
+    rest = {name: value for name, value in options.items() if name not in names}
+    for name in rest:
+        if name not in RunOptions.__dataclass_fields__:
+            raise unknown_name("option", name, [*names, *RunOptions.__dataclass_fields__], error=SuiteError)
+    report = run_suite(source, settings, RunOptions(**rest))
+    return to_frame([Stored(report.suite.name, result) for result in report.results])
+
+
+def load_results(store: str | Path = "results", suite: str | None = None) -> pd.DataFrame:
+    """Read stored results.
+
+    Args:
+        store: folder of results.
+        suite: only this suite's.
+
+    Returns:
+        One row a result: the trial's fields, ``params.*`` and ``metrics.*``.
+    """
+    from snnbench.records.frame import to_frame
+
+    return to_frame(Store(Path(store)).results(suite))
+
+
+def report(source: SuiteSource, settings: Settings | None = None, *, out: Path | None = None) -> Leaderboard:
+    """Make a suite's leaderboard from the store, and write it as CSV and Markdown.
+
+    Args:
+        source: a TOML file, the name of a shipped suite, or a suite's content.
+        settings: where.
+        out: folder for ``leaderboard.csv`` and ``leaderboard.md``; None: the suite's folder in the store.
+    """
+    from snnbench.report.leaderboard import make_leaderboard
+
+    settings = settings or Settings()
+    suite, planned = plan(source, settings)
+    leaderboard = make_leaderboard(suite, planned, Store(settings.store).results(suite.name))
+    folder = out or Store(settings.store).folder(suite.name)
+    write_atomically(folder / "leaderboard.csv", leaderboard.to_csv().encode())
+    write_atomically(folder / "leaderboard.md", leaderboard.to_markdown().encode())
+    return leaderboard
+
+
+def publish(source: SuiteSource, settings: Settings | None = None) -> Path:
+    """Copy a suite's results and tables to ``<store>/published/<suite>/``, to be committed.
+
+    Weights stay behind; result files and arrays go along. Raises if a trial is missing, stale or has failed.
+
+    Raises:
+        SuiteError: the suite is not complete.
+    """
+    settings = settings or Settings()
+    suite, planned = plan(source, settings)
+    open_trials = [item for item in planned if item.state not in ("cached", "skip")]
+    if open_trials:
+        states = ", ".join(f"{item.label} ({item.state})" for item in open_trials[:5])
+        raise SuiteError(
+            f"{len(open_trials)} of {len(planned)} trials of {suite.name} are not there: {states}",
+            hint=f"snnbench run {suite.name} first",
+        )
+    store = Store(settings.store)
+    target = settings.store / "published" / suite.name
+    if target.exists():
+        shutil.rmtree(target)
+    for item in planned:
+        for suffix, path in store.files(suite.name, item.trial.key).items():
+            if suffix in ("json", "npz"):
+                write_atomically(target / path.name, path.read_bytes())
+    report(source, settings, out=target)
+    return target
+
+
+def prepare(names: Sequence[str], settings: Settings | None = None, progress: Progress | None = None) -> list[Path]:
+    """Download datasets that are not there, and verify those that are.
+
+    Raises:
+        MissingDataError: a file is missing and cannot be downloaded.
+        CorruptDataError: a file is not what it should be.
+    """
+    settings = settings or Settings()
+    datasets = [settings.host.dataset(name).value() for name in names]
+    files = []
+    for dataset in datasets:
+        files += dataset.prepare(settings.data_folder, progress or (lambda name, done, total: None))  # noqa: ARG005
+        dataset.load(settings.data_folder, "official")
+    return files
+
+
+def sync(
+    settings: Settings | None = None, suite: str | None = None, sink_options: Mapping[str, Any] | None = None
+) -> tuple[list[str], list[str]]:
+    """Hand every stored result to the sinks, which leave out what they have.
+
+    Returns:
+        what the sinks say, and warnings.
+    """
+    from snnbench.engine.sinks import start_sinks
+
+    settings = settings or Settings()
+    store = Store(settings.store)
+    names = store.suites() if suite is None else [suite]
+    if suite is not None and suite not in store.suites():
+        raise unknown_name("suite in the store", suite, store.suites())
+    lines: list[str] = []
+    warnings: list[str] = []
+    for name in names:
+        results = [item.result for item in store.results(name)]
+        run_info = RunInfo(name, settings.store, len(results), sink_options or {})
+        for sink in start_sinks([found.value for found in settings.host.sinks.values()], run_info):
+            for result in results:
+                sink.trial_finished(result)
+            sink.close(results)
+            lines += sink.lines
+            warnings += [sink.warning] if sink.warning else []
+    return lines, warnings
+
+
+def ui(settings: Settings | None = None, *, port: int = 5000, sink_options: Mapping[str, Any] | None = None) -> None:
+    """Open the tracker's own page on the loopback address until it is interrupted.
+
+    Raises:
+        TrackingError: no installed sink has a page.
+    """
+    settings = settings or Settings()
+    sinks = list(settings.host.sinks.values())
+    if not sinks:
+        raise TrackingError("no sink is installed", hint="install the plugin snnbench_mlflow")
+    sinks[0].value().serve(RunInfo("", settings.store, 0, sink_options or {}), port=port)
+
+
+def clean(settings: Settings | None = None, suite: str | None = None, *, dry_run: bool = False) -> list[Path]:
+    """Delete results that the next ``run`` would make anew (crashed, timed out, interrupted) and leftover files.
+
+    Args:
+        settings: where.
+        suite: only this suite's.
+        dry_run: only say what would be deleted.
+
+    Returns:
+        The files.
+    """
+    settings = settings or Settings()
+    store = Store(settings.store)
+    files: list[Path] = []
+    for item in store.results(suite):
+        if not item.result.finished:
+            files += store.files(item.suite, item.result.key).values()
+            if not dry_run:
+                store.remove(item.suite, item.result.key)
+    if not dry_run:
+        store.sweep()
+    return files
