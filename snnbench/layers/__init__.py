@@ -1,5 +1,6 @@
 """Building blocks that rules share: graph to time-major layers, initialisation, losses, fan-out, learners."""
 
+from snnbench.layers.ann import AnalogLearner, AnalogNetwork, DeployedAnalog, time_average
 from snnbench.layers.fan_out import fan_out, n_synapses
 from snnbench.layers.initialisation import INITIALISATIONS, initialise
 from snnbench.layers.learner import SCHEDULES, GradientLearner, Schedule, constant, cosine
@@ -21,6 +22,9 @@ __all__ = [
     "LOSSES",
     "LOSS_DECODERS",
     "SCHEDULES",
+    "AnalogLearner",
+    "AnalogNetwork",
+    "DeployedAnalog",
     "DeployedStack",
     "GradientLearner",
     "LIFNeuron",
@@ -40,4 +44,5 @@ __all__ = [
     "n_synapses",
     "rate_cross_entropy",
     "rate_mse",
+    "time_average",
 ]

@@ -64,26 +64,26 @@ class AnalogNetwork(nn.Module):
         )
 
     @property
-    def bias(self) -> bool:
-        """Whether its weighted layers add a bias."""
-        return any(synapse.bias is not None for synapse in self.synapses)
+    def pooling(self) -> Pooling:
+        """How it realises the graph's pools."""
+        return "average" if any(layer.kind == "pool" for layer in self.graph) else "none"
 
     def outputs(self, values: Tensor) -> Iterator[tuple[Layer, Tensor]]:
         """Yield every layer with what it hands on, ``[B, *layer.out_shape]``, one after the other."""
-        for synapse in self.synapses:
-            name = synapse.layer.name
+        for layer, synapse in zip(self.graph, self.synapses, strict=True):
             values = synapse(values)
-            if name in self.norms:
-                values = self.norms[name](values)
-            if name in self.activations:
-                values = self.activations[name](values)
-            yield synapse.layer, values
+            if layer.name in self.norms:
+                values = self.norms[layer.name](values)
+            if layer.name in self.activations:
+                values = self.activations[layer.name](values)
+            yield layer, values
 
     def forward(self, values: Tensor) -> Tensor:
         """Return the logits ``[B, classes]`` of values ``[B, *shape]``."""
-        for _, values in self.outputs(values):  # noqa: B020
-            pass
-        return values
+        logits = values
+        for _, output in self.outputs(values):
+            logits = output
+        return logits
 
     def frozen_copy(self) -> AnalogNetwork:
         """Return a copy for measuring: in evaluation mode, and nothing in it learns."""
@@ -124,14 +124,14 @@ class DeployedAnalog:
     """
 
     decoder: Decoder = "membrane-mean"
-    pooling: Pooling = "average"
 
     def __init__(self, network: AnalogNetwork) -> None:
         self.network = network
+        self.pooling = network.pooling
 
     @torch.no_grad()
     def infer(self, batch: Batch, recorder: Recorder) -> None:
         """Hand over the logits as a read-out of one step, and every weighted layer's multiplications."""
         for layer in self.network.graph.weighted:
             recorder.analog(layer.name, 1)
-        recorder.readout(self.network(time_average(batch))[None], bias=self.network.bias)
+        recorder.readout(self.network(time_average(batch))[None])
