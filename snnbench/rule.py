@@ -140,6 +140,10 @@ class Calibration(Protocol):
 class Deployed(Protocol):
     """A frozen network that is measured.
 
+    It may also have ``reference``, another Deployed that is measured on the same samples, with ``reference_name``: the
+    artificial network behind a conversion, whose accuracy becomes ``<reference_name>_accuracy``; and ``facts``, JSON
+    data about the deployment, such as its thresholds, that is kept with the result.
+
     Attributes:
         decoder: how its output becomes a decision.
         pooling: how it realises the graph's pools.
