@@ -53,4 +53,4 @@ def uniform(keys: SampleKeys, n_steps: int, n_values: int) -> Tensor:
     counter = torch.arange(1, n_steps * n_pairs + 1, device=keys.index.device).view(n_steps, 1, n_pairs)
     hashes = mix64(counter * _INCREMENT + stream.view(1, -1, 1))
     halves = hashes.view(torch.int32)[..., :n_values]
-    return ((halves >> 8) & 0xFFFFFF) * 2.0**-24
+    return (halves & 0xFFFFFF) * 2.0**-24
