@@ -85,7 +85,7 @@ class CountingRecorder:
                 self._now = now
                 self.spikes("input", batch.inputs if isinstance(batch.inputs, Events) else batch.dense)
                 self._now = None
-            now.finish(self._graph)
+        now.finish(self._graph)
         self._batches.append(now)
 
     def spikes(self, layer: str, train: Tensor | Events, *, bias: bool = False) -> None:
@@ -109,7 +109,7 @@ class CountingRecorder:
                 now.add_dense(layer, train.detach().flatten(2), fan)
             now.bias[layer] = bias
         else:
-            now.spikes[layer] = np.empty(0)
+            now.spikes[layer] = np.zeros(n_neurons)
         if layer == "output" and self._decoder in ("count", "first-spike"):
             if isinstance(train, Events):
                 dense = torch.zeros(self._n_steps, now.size, n_neurons, device=train.times_ms.device)
