@@ -35,7 +35,8 @@ INITIALISATIONS: dict[str, Callable[[Tensor, int, float, torch.Generator], None]
 }
 """Distribution of the weights by name, with the gain g and the number n of a neuron's synapses:
 
-``kaiming-uniform``: U(±g/√n), what torch's layers start from; biases are drawn alike, elsewhere they start at 0.
+``kaiming-uniform``: U(±g/√n), what torch's layers start from; biases are drawn from
+U(±1/√n), elsewhere they start at 0.
 ``kaiming-normal``: N(0, 2g²/n) (He et al., Delving Deep into Rectifiers, ICCV 2015).
 ``fluctuation``: N(0, g²/n), g chosen so that a membrane fluctuates about as much as its threshold is high (Rossbroich
 et al., Fluctuation-driven initialization for spiking neural network training, 2022).
@@ -64,6 +65,6 @@ def initialise(
     if bias is None:
         return
     if init == "kaiming-uniform":
-        _uniform(bias, fan_in, gain, generator)
+        _uniform(bias, fan_in, 1.0, generator)
     else:
         nn.init.zeros_(bias)

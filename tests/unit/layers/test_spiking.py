@@ -1,0 +1,142 @@
+"""The LIF network: against its layers called by hand, constant input, frozen layers, recording, deployment."""
+
+import pytest
+import torch
+
+from snnbench import Batch, Network
+from snnbench.kernels import Surrogate, exponential_filter, lif
+from snnbench.layers import DeployedStack, LIFNeuron, LIFStack, build_synapses
+
+NEURON = LIFNeuron(decay=0.8, threshold=0.3, reset="soft", surrogate=Surrogate.unit_area("arctan"))
+OPTIONS = {"decay": 0.8, "threshold": 0.3, "reset": "soft", "detach_reset": True, "surrogate": NEURON.surrogate}
+
+
+def make(notation="3c3p1-2a-6", decoder="count", shape=(2, 6, 6), **options):
+    graph = Network(notation).graph(shape, 4)
+    settings = {"generator": torch.Generator().manual_seed(1), "bias": True, **options}
+    synapses = build_synapses(graph, **settings).double()
+    return LIFStack(graph, synapses, neuron=NEURON, decoder=decoder, backend="ref")
+
+
+def values(*shape, seed=2):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def dense_batch(n_steps=5, size=3):
+    spikes = (values(n_steps, size, 2, 6, 6) < 0.4).double()
+    return Batch(spikes, size, n_steps, 1.0)
+
+
+def constant_batch(n_steps=5, size=3):
+    return Batch(values(size, 2, 6, 6), size, n_steps, 1.0, constant=True)
+
+
+class Collector:
+    """A recorder that keeps what it is given."""
+
+    def __init__(self):
+        self.trains, self.biases, self.analogs, self.output = {}, {}, [], None
+
+    def spikes(self, layer, train, *, bias=False):
+        self.trains[layer], self.biases[layer] = train, bias
+
+    def analog(self, layer, presentations):
+        self.analogs.append((layer, presentations))
+
+    def readout(self, values, *, bias=False):
+        self.output, self.biases["output"] = values, bias
+
+
+@pytest.mark.parametrize("decoder", ["count", "membrane-max", "membrane-mean"])
+def test_network_is_its_layers_one_after_the_other(decoder):
+    stack, batch = make(decoder=decoder), dense_batch()
+    conv, pool, dense, output = stack.synapses
+    layer1 = lif(conv(batch.dense), **OPTIONS)
+    layer3 = lif(dense(pool(layer1)), **OPTIONS)
+    current = output(layer3)
+    expected = lif(current, **OPTIONS) if decoder == "count" else exponential_filter(current, decay=0.8)
+    probed = {}
+    assert torch.equal(stack(batch, probed.__setitem__), expected)
+    assert expected.any()
+    spiking = {"layer1": layer1, "layer3": layer3} | ({"output": expected} if decoder == "count" else {})
+    assert list(probed) == list(spiking)
+    for name, spikes in spiking.items():
+        assert torch.equal(probed[name], spikes)
+
+
+@pytest.mark.parametrize("notation", ["3c3p1-2a-6", "2a-6", "", "8-7"])
+@pytest.mark.parametrize("decoder", ["count", "membrane-mean"])
+def test_constant_input_is_the_same_given_densely(notation, decoder):
+    stack, constant = make(notation, decoder), constant_batch()
+    dense = Batch(constant.dense.contiguous(), 3, 5, 1.0)
+    outputs, grads = [], []
+    for batch in (constant, dense):
+        output = stack(batch)
+        outputs.append(output.detach())
+        weights = values(*output.shape, seed=3)
+        grads.append(torch.autograd.grad((output * weights).sum(), list(stack.parameters())))
+    torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-12, atol=1e-12)
+    for one, other in zip(*grads, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-12)
+
+
+def test_frozen_hidden_layers_get_no_gradient_and_the_output_gets_its_own():
+    learning, frozen = make(), make()
+    frozen.synapses[:-1].requires_grad_(False)
+    for stack in (learning, frozen):
+        stack(constant_batch()).sum().backward()
+    assert all(parameter.grad is None for parameter in frozen.synapses[:-1].parameters())
+    for one, other in zip(learning.synapses[-1].parameters(), frozen.synapses[-1].parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_recorded_spikes_of_a_spiking_input(bias):
+    stack, recorder = make(bias=bias), Collector()
+    stack.record(dense_batch(), recorder)
+    assert {name: tuple(train.shape) for name, train in recorder.trains.items()} == {
+        "layer1": (5, 3, 3, 6, 6), "layer3": (5, 3, 6), "output": (5, 3, 4)
+    }  # fmt: skip
+    assert all(((train == 0) | (train == 1)).all() for train in recorder.trains.values())
+    assert recorder.biases == dict.fromkeys(recorder.trains, bias)
+    assert recorder.analogs == []
+    assert recorder.output is None
+
+
+def test_recorded_constant_input_is_multiplied_once():
+    stack, recorder = make("2a-6", decoder="membrane-max"), Collector()
+    stack.record(constant_batch(), recorder)
+    assert recorder.analogs == [("layer2", 1)]
+    assert list(recorder.trains) == ["layer2"]
+    assert recorder.biases == {"layer2": False, "output": True}
+    assert recorder.output.shape == (5, 3, 4)
+
+
+@pytest.mark.parametrize("pooling", ["average", "sum"])
+def test_deployed_network_is_a_frozen_copy(pooling):
+    stack = make(pooling=pooling)
+    deployed, before, after = DeployedStack(stack), Collector(), Collector()
+    deployed.infer(dense_batch(), before)
+    with torch.no_grad():
+        for parameter in stack.parameters():
+            parameter.zero_()
+    deployed.infer(constant_batch(), Collector())
+    deployed.infer(dense_batch(), after)
+    assert deployed.decoder == "count"
+    assert deployed.pooling == pooling
+    for name, train in before.trains.items():
+        assert not train.requires_grad
+        assert torch.equal(train, after.trains[name])
+    assert all(parameter.requires_grad for parameter in stack.parameters())
+
+
+def test_deployed_network_without_pools():
+    assert DeployedStack(make("6")).pooling == "none"
+
+
+@pytest.mark.parametrize(("n_steps", "size"), [(1, 3), (5, 1), (5, 0), (1, 0)])
+def test_awkward_batches(n_steps, size):
+    for batch in (dense_batch(n_steps, size), constant_batch(n_steps, size)):
+        output = make()(batch)
+        output.sum().backward()
+        assert output.shape == (n_steps, size, 4)
