@@ -1,0 +1,1 @@
+"""Views over results; every number in them names the results behind it."""

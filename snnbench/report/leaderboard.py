@@ -1,0 +1,299 @@
+"""The leaderboard of a suite: for the terminal, as CSV and as Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, get_args
+
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from snnbench.report.rows import COLUMNS, ENERGY, NOT_RUN, Block, Column, Row, make_blocks
+from snnbench.suite.plan import Planned
+from snnbench.suite.schema import Measure, Suite
+from snnbench.types import Result, Selection, Trial, canonical_json
+
+RANKED_BY: Mapping[Selection, str] = {
+    "validation": "test_accuracy",
+    "best-test": "test_accuracy_best_epoch",
+    "last": "test_accuracy_last_epoch",
+}
+"""The metric that a protocol's selection ranks by."""
+
+_MEANING: Mapping[Selection, str] = {
+    "validation": "test accuracy at the epoch that the validation samples choose",
+    "best-test": "test accuracy of the best test epoch, as most papers choose: the test set picks the epoch, so it is"
+    " optimistic",
+    "last": "test accuracy after the last epoch",
+}
+
+_NOTHING = "-"
+_STALE = "†"
+_PARALLEL = "‡"
+_KEY_DIGITS = 8
+_NAME_WIDTH = 40
+
+
+class _Grid(NamedTuple):
+    """A table of text: the first two columns, place and name, are repeated where it is too wide for one piece."""
+
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    left: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaderboard:
+    """A suite's results, in blocks of rows that can be compared. Printed with rich, it is its tables and footnotes."""
+
+    suite: Suite
+    blocks: tuple[Block, ...]
+
+    @property
+    def ranked_by(self) -> str:
+        """The metric that ranks."""
+        return RANKED_BY[self.suite.protocol.selection]
+
+    def to_csv(self) -> str:
+        """Write a line for each row with every metric, raw numbers in the metrics' own units, and all keys."""
+        rows = [self._csv_row(block, row) for block in self.blocks for row in block.rows]
+        names = dict.fromkeys(name for row in rows for name in row if name not in ("keys", "params"))
+        file = io.StringIO()
+        writer = csv.DictWriter(file, [*names, "params", "keys"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
+        return file.getvalue()
+
+    def to_markdown(self) -> str:
+        """Write the tables as Markdown, with footnotes and all keys."""
+        parts = [f"# {_escaped(self.suite.name)}"]
+        for block in self.blocks:
+            grid = self._grid(block)
+            marks = ["---" if index in grid.left else "---:" for index in range(len(grid.header))]
+            lines = [grid.header, tuple(marks), *grid.rows]
+            table = "\n".join(f"| {' | '.join(_escaped(cell) for cell in line)} |" for line in lines)
+            notes = "\n".join(f"- {_escaped(note)}" for note in self._notes(block, key_digits=None))
+            parts += [f"## {_escaped(_caption(block.trial))}", table, notes]
+        return "\n\n".join([*parts, *map(_escaped, self._explanation())]) + "\n"
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for block in self.blocks:
+            yield Text(_caption(block.trial), style="bold")
+            yield from _tables(self._grid(block), options.max_width)
+            yield from (Text(f"  {note}") for note in self._notes(block, key_digits=_KEY_DIGITS))
+            yield Text()
+        yield from map(Text, self._explanation())
+
+    # --- what is shown ---
+
+    def _columns(self, block: Block) -> list[Column]:
+        """The columns of the groups that the suite shows, the one that ranks first."""
+        present = {metric for row in block.rows for metric in row.estimates}
+        known = present.union(*(row.missing for row in block.rows))
+        energy = [
+            Column(metric, "energy", f"nJ ({metric.removeprefix(ENERGY)})", 1e-3)
+            for metric in sorted(known)
+            if metric.startswith(ENERGY)
+        ]
+        columns = [
+            column
+            for column in sorted((*COLUMNS, *energy), key=lambda column: column.metric != self.ranked_by)
+            if column.group in self.suite.measure.use and (column.metric in present or not column.optional)
+        ]
+        return sorted(columns, key=lambda column: get_args(Measure).index(column.group))
+
+    def _grid(self, block: Block) -> _Grid:
+        columns = self._columns(block)
+        header = ["#", "rule", "read-out", "done"]
+        for column in columns:
+            header += [column.title, "95 % t-interval"] if column.metric == self.ranked_by else [column.title]
+        rows = []
+        for row in block.rows:
+            cells = [str(row.rank or _NOTHING), row.name + (_STALE if row.stale else ""), row.readout, _done(row)]
+            for column in columns:
+                cells += self._cells(row, column)
+            rows.append(tuple(cells))
+        return _Grid(tuple(header), rows, frozenset({1, 2, 3}))
+
+    def _cells(self, row: Row, column: Column) -> list[str]:
+        ranking = column.metric == self.ranked_by
+        estimate = row.estimates.get(column.metric)
+        if estimate is None:
+            return [_NOTHING] * (1 + ranking)
+        if column.group != "accuracy":
+            return [_short(estimate.mean * column.scale) + (_PARALLEL if column.timing and row.parallel else "")]
+        text = f"{estimate.mean * column.scale:.2f}"
+        if not ranking:
+            return [text]
+        if estimate.sd is None:
+            return [text, _NOTHING]
+        low, high = (end * column.scale for end in (estimate.low, estimate.high) if end is not None)
+        return [f"{text} ± {estimate.sd * column.scale:.2f}", f"{low:.2f} to {high:.2f}"]
+
+    def _notes(self, block: Block, *, key_digits: int | None) -> Iterator[str]:
+        rows = block.rows
+        if controls := [row.name for row in rows if row.control]:
+            yield f"Control rows, not ranked: {', '.join(controls)}."
+        for row in rows:
+            for reason, seeds in row.reasons.items():
+                yield f"{row.name}: seed {', '.join(map(str, seeds))} {reason}"
+            if row.n_done and not row.complete and not row.control:
+                yield f"{row.name} has no rank: its mean is over {row.n_done} of {len(row.trials)} seeds."
+        for column in self._columns(block):
+            gaps: dict[str, list[str]] = {}
+            for row in rows:
+                if column.metric in row.missing:
+                    gaps.setdefault(row.missing[column.metric], []).append(row.name)
+            yield from (f"No {column.title} for {', '.join(names)}: {reason}." for reason, names in gaps.items())
+        if any(row.stale for row in rows):
+            yield f"{_STALE} made by other code than is installed; snnbench run makes it anew."
+        if any(row.parallel for row in rows):
+            yield f"{_PARALLEL} timed while other trials ran on the same machine."
+        for row in rows:
+            if row.keys:
+                yield f"{row.name}: results {' '.join(key[:key_digits] for key in row.keys)}"
+
+    def _explanation(self) -> Iterator[str]:
+        yield (
+            f"Ranked by {_MEANING[self.suite.protocol.selection]}. Means over the seeds that are done, ± their standard"
+            " deviation; the order is that of the means, whether a difference is resolved is not tested here."
+        )
+        if "energy" in self.suite.measure.use:
+            yield "Energy: operations times the named table's cost of each; memory traffic is not in it."
+
+    def _csv_row(self, block: Block, row: Row) -> dict[str, Any]:
+        trial = row.trials[0]
+        data = trial.to_json()
+        task = {name: value for name, value in data["task"].items() if name not in ("input_shape", "n_classes")}
+        same = ("network", "track", "phase", "selection", "device", "backend", "threads")
+        statuses = ("done", "skipped", "diverged", "collapsed", "crashed", "timeout", "interrupted", NOT_RUN)
+        numbers: dict[str, float | None] = {}
+        for metric in sorted({metric for row in block.rows for metric in row.estimates}):
+            estimate = row.estimates.get(metric)
+            for part in ("mean", "sd", "low", "high"):
+                name = metric if part == "mean" else f"{metric}_{part}"
+                numbers[name] = getattr(estimate, part) if estimate else None
+        return {
+            "suite": self.suite.name,
+            **task,
+            **{name: data[name] for name in same},
+            **{f"budget_{name}": value for name, value in data["budget"].items()},
+            "ranked_by": self.ranked_by,
+            "rank": row.rank,
+            "rule": trial.rule,
+            "name": row.name,
+            "control": row.control,
+            "readout": row.readout,
+            "planned": len(row.trials),
+            **{status.replace(" ", "_"): row.statuses.get(status, 0) for status in statuses},
+            "stale": len(row.stale),
+            "parallel": row.parallel,
+            **numbers,
+            "params": canonical_json(data["params"]),
+            "keys": " ".join(row.keys),
+        }
+
+
+def make_leaderboard(
+    suite: Suite,
+    planned: Sequence[Planned],
+    results: Iterable[Result] | None = None,
+    *,
+    controls: Collection[str] = (),
+) -> Leaderboard:
+    """Make the leaderboard of a suite.
+
+    Args:
+        suite: the suite: its name, its protocol, and the groups of columns that it shows.
+        planned: its trials.
+        results: what came of them; None: what the plan found in the store.
+        controls: names of the rules that are control rows.
+    """
+    if results is None:
+        results = [item.result for item in planned if item.result is not None]
+    ranked_by = RANKED_BY[suite.protocol.selection]
+    return Leaderboard(suite, make_blocks(planned, results, ranked_by=ranked_by, controls=controls))
+
+
+def _caption(trial: Trial) -> str:
+    task, budget = trial.task, trial.budget
+    amount = next(
+        f"{value:g} {name}" for name in ("epochs", "seconds", "samples") if (value := getattr(budget, name)) is not None
+    )
+    window = f", input for {task.t_input_ms:g} ms" if task.t_input_ms is not None else ""
+    return " · ".join(
+        [
+            f"{task.dataset}, {task.split} split",
+            *([f"augmented by {task.augment}"] if task.augment != "none" else []),
+            f"network {trial.network or 'without hidden layers'}",
+            f"encoding {task.encoding}",
+            f"T = {task.n_steps} x {task.dt_ms:g} ms{window}",
+            amount,
+            f"{trial.track} track",
+            f"{trial.device} ({trial.backend}), {trial.threads} threads",
+        ]
+    )
+
+
+def _done(row: Row) -> str:
+    others = [f"{number} {status}" for status, number in row.statuses.items() if status != "done"]
+    return ", ".join([f"{row.n_done}/{len(row.trials)}", *others])
+
+
+def _short(value: float) -> str:
+    """Three significant digits, thousands as k, M, G."""
+    for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= 0.9995 * factor:
+            return f"{value / factor:.3g}{suffix}"
+    return f"{value:.3g}"
+
+
+def _tables(grid: _Grid, max_width: int) -> Iterator[Table]:
+    """Cut a grid into tables that are narrow enough."""
+    widths = [
+        max(
+            *(cell_len(row[index]) for row in grid.rows),
+            *(cell_len(word) for word in title.split()),
+        )
+        for index, title in enumerate(grid.header)
+    ]
+    widths[1] = min(widths[1], _NAME_WIDTH)
+    gap = 3
+    pieces: list[list[int]] = [[]]
+    room = free = max_width - sum(widths[:2]) - 2 * gap
+    for index in range(2, len(widths)):
+        if pieces[-1] and widths[index] > free:
+            pieces.append([])
+            free = room
+        pieces[-1].append(index)
+        free -= widths[index] + gap
+    for piece in pieces:
+        table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+        for index in (0, 1, *piece):
+            table.add_column(
+                Text(grid.header[index]),
+                width=widths[index],
+                justify="left" if index in grid.left else "right",
+                overflow="fold",
+            )
+        for row in grid.rows:
+            table.add_row(*(Text(row[index]) for index in (0, 1, *piece)))
+        yield table
+
+
+def _harmless(value: Any) -> Any:
+    """Keep a spreadsheet from reading text as a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
+def _escaped(text: str) -> str:
+    """Keep Markdown from reading text as markup."""
+    for mark in "\\|`*_<[]":
+        text = text.replace(mark, f"\\{mark}")
+    return " ".join(text.split())

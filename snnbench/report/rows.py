@@ -1,0 +1,276 @@
+"""Results grouped into rows, and rows ranked where they can be compared.
+
+A row is one rule with one set of parameters; its numbers are means over the seeds that are ``done``. A trial that ended
+any other way is counted beside them by its status: never averaged, never left out, never a number. Rows are ranked only
+within one block (task with its encoding and time base, network, budget, machine); a control row has no rank, nor has a
+row of which a trial is not done, since its mean is over other seeds than its rivals'.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from snnbench.records.frame import flatten
+from snnbench.records.statistics import mean, standard_deviation, t_interval
+from snnbench.suite.plan import Planned
+from snnbench.suite.schema import Measure
+from snnbench.types import Named, Result, Trial, digest
+
+NOT_RUN = "not run"
+"""What stands for the status of a trial that has no result."""
+
+
+class Column(NamedTuple):
+    """A measure that the leaderboard shows.
+
+    Attributes:
+        metric: its name in ``Result.metrics``; nested ones with dots.
+        group: the entry of ``[measure] use`` that shows it.
+        title: head of the column, with the unit.
+        scale: factor from the metric's unit to the title's.
+        timing: it was taken with a clock.
+        optional: left out of tables in which no row has it.
+    """
+
+    metric: str
+    group: Measure
+    title: str
+    scale: float = 1.0
+    timing: bool = False
+    optional: bool = False
+
+
+COLUMNS = (
+    Column("test_accuracy", "accuracy", "test %", 100),
+    Column("test_accuracy_last_epoch", "accuracy", "last epoch %", 100),
+    Column("test_accuracy_best_epoch", "accuracy", "best test epoch %", 100),
+    Column("ann_accuracy", "accuracy", "its ANN %", 100, optional=True),
+    Column("spikes_per_sample", "spikes", "spikes"),
+    Column("sops_per_sample", "sops", "SOPs"),
+    Column("macs_per_sample", "sops", "MACs"),
+    Column("decision_latency_ms", "latency", "decided after ms"),
+    Column("t95_ms", "latency", "t95 ms"),
+    Column("train_epoch_s", "train_time", "train s/epoch", timing=True),
+    Column("train_s", "train_time", "train s", timing=True),
+    Column("infer_latency_ms", "infer_time", "infer ms", timing=True),
+    Column("infer_samples_per_s", "infer_time", "infer samples/s", timing=True),
+    Column("peak_rss_mb", "memory", "peak MB", optional=True),
+    Column("peak_device_mb", "memory", "peak device MB", optional=True),
+)
+"""Every column but energy, of which there is one for each cost table that the results name."""
+
+ENERGY = "energy_pj."
+"""What the names of energy metrics begin with; the cost table's name follows."""
+
+
+class Estimate(NamedTuple):
+    """A mean over seeds.
+
+    Attributes:
+        mean: arithmetic mean.
+        sd: sample standard deviation; None for one seed.
+        low: lower end of the 95 % t-interval of the mean; None for one seed.
+        high: its upper end.
+    """
+
+    mean: float
+    sd: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One rule with one set of parameters on one block's task: what its trials gave.
+
+    Attributes:
+        name: the rule, with the parameters that tell it from the suite's other rows of this rule.
+        trials: one per planned seed.
+        results: what there is of them.
+        statuses: how many planned trials ended how; ``not run`` for those without a result.
+        reasons: why trials are not done, with their seeds.
+        stale: keys of results that other code made.
+        control: a control row.
+        estimates: by metric; only of metrics that every done trial has.
+        missing: by metric that some done trial lacks: why.
+        rank: place in the block, None if it has none.
+    """
+
+    name: str
+    trials: tuple[Trial, ...]
+    results: tuple[Result, ...]
+    statuses: Mapping[str, int]
+    reasons: Mapping[str, tuple[int, ...]]
+    stale: frozenset[str]
+    control: bool
+    estimates: Mapping[str, Estimate]
+    missing: Mapping[str, str]
+    rank: int | None = None
+
+    @property
+    def n_done(self) -> int:
+        """Number of trials that the row's numbers are means of."""
+        return self.statuses.get("done", 0)
+
+    @property
+    def complete(self) -> bool:
+        """Every planned trial is done."""
+        return self.n_done == len(self.trials)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The results behind the row."""
+        return tuple(result.key for result in self.results)
+
+    @property
+    def parallel(self) -> bool:
+        """Trials ran side by side, so timings are not a rule's own."""
+        return any(result.provenance.get("concurrent", 1) > 1 for result in self.results)
+
+    @property
+    def readout(self) -> str:
+        """Decoder of the deployed network, and how it pools if it does; empty where no trial got that far."""
+        found = {
+            " ".join(str(facts[name]) for name in ("decoder", "pooling") if facts.get(name, "none") != "none")
+            for result in self.results
+            if (facts := result.provenance.get("deployment", {}))
+        }
+        return ", ".join(sorted(found))
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rows that can be compared: one task with its encoding and time base, one network.
+
+    Attributes:
+        trial: any of its trials, for what all have in common.
+        rows: ranked ones first, then those without a rank, control rows last.
+    """
+
+    trial: Trial
+    rows: tuple[Row, ...]
+
+
+def make_blocks(
+    planned: Sequence[Planned], results: Iterable[Result], *, ranked_by: str, controls: Collection[str]
+) -> tuple[Block, ...]:
+    """Group results into rows, and rank rows within blocks.
+
+    Args:
+        planned: the trials.
+        results: what came of them.
+        ranked_by: the metric that ranks.
+        controls: names of the rules that are control rows.
+    """
+    found = {result.key: result for result in results}
+    names = _display_names([item.trial for item in planned])
+    groups: dict[str, list[Planned]] = {}
+    for item in planned:
+        groups.setdefault(_row_digest(item.trial), []).append(item)
+    blocks: dict[str, list[Row]] = {}
+    for group, items in groups.items():
+        trial = items[0].trial
+        row = _row(names[group], items, found, control=trial.rule in controls)
+        blocks.setdefault(_block_digest(trial), []).append(row)
+    return tuple(Block(rows[0].trials[0], _ranked(rows, ranked_by)) for rows in blocks.values())
+
+
+def _row_digest(trial: Trial) -> str:
+    """What is the same for all seeds of a row."""
+    return dataclasses.replace(trial, seed=0).key
+
+
+def _block_digest(trial: Trial) -> str:
+    """What is the same for all rows of a block."""
+    data = trial.to_json()
+    return digest({name: value for name, value in data.items() if name not in ("rule", "params", "seed")})
+
+
+def _display_names(trials: Iterable[Trial]) -> dict[str, str]:
+    """Name each row by its rule, and by the parameters in which the suite's rows of this rule differ."""
+    variants: dict[str, list[Trial]] = {}
+    for trial in trials:
+        variants.setdefault(trial.rule, []).append(trial)
+    names = {}
+    for rule, same in variants.items():
+        differing = [name for name in same[0].params if len({repr(trial.params.get(name)) for trial in same}) > 1]
+        for trial in same:
+            names[_row_digest(trial)] = str(Named(rule, {name: trial.params.get(name) for name in differing}))
+    return names
+
+
+def _row(name: str, items: Sequence[Planned], found: Mapping[str, Result], *, control: bool) -> Row:
+    results = tuple(found[item.trial.key] for item in items if item.trial.key in found)
+    reasons: dict[str, tuple[int, ...]] = {}
+    statuses: Counter[str] = Counter()
+    for item in items:
+        status, reason = _ending(item, found.get(item.trial.key))
+        statuses[status] += 1
+        if reason:
+            reasons[f"{status}: {reason}"] = (*reasons.get(f"{status}: {reason}", ()), item.trial.seed)
+    estimates, missing = _estimates([result for result in results if result.status == "done"])
+    return Row(
+        name,
+        tuple(item.trial for item in items),
+        results,
+        dict(statuses),
+        reasons,
+        frozenset(item.trial.key for item in items if _is_stale(item, found)),
+        control,
+        estimates,
+        missing,
+    )
+
+
+def _ending(item: Planned, result: Result | None) -> tuple[str, str]:
+    if result is not None:
+        return result.status, result.reason
+    return ("skipped", item.reason) if item.state == "skip" else (NOT_RUN, "")
+
+
+def _is_stale(item: Planned, found: Mapping[str, Result]) -> bool:
+    result = found.get(item.trial.key)
+    return result is not None and result.code != item.code
+
+
+def _estimates(done: Sequence[Result]) -> tuple[dict[str, Estimate], dict[str, str]]:
+    """Average what every result has, and say why the rest is missing."""
+    values = [dict(flatten(result.metrics)) for result in done]
+    estimates: dict[str, Estimate] = {}
+    missing: dict[str, str] = {}
+    for metric in dict.fromkeys(metric for metrics in values for metric in metrics):
+        numbers = [metrics[metric] for metrics in values if metrics.get(metric) is not None]
+        if len(numbers) < len(values):
+            reasons = {result.missing[metric] for result in done if metric in result.missing}
+            missing[metric] = "; ".join(sorted(reasons)) or "not measured"
+        elif all(isinstance(number, int | float) for number in numbers):
+            estimates[metric] = _estimate(numbers, share="accuracy" in metric)
+    return estimates, missing
+
+
+def _estimate(numbers: Sequence[float], *, share: bool) -> Estimate:
+    interval = t_interval(numbers)
+    if interval is None:
+        return Estimate(mean(numbers), None, None, None)
+    low, high = interval.low, interval.high
+    if share:  # no accuracy lies outside [0, 1]
+        low, high = max(low, 0.0), min(high, 1.0)
+    return Estimate(mean(numbers), standard_deviation(numbers), low, high)
+
+
+def _ranked(rows: Iterable[Row], metric: str) -> tuple[Row, ...]:
+    def height(row: Row) -> float:
+        return row.estimates[metric].mean if metric in row.estimates else float("-inf")
+
+    def competes(row: Row) -> bool:
+        return row.complete and not row.control and metric in row.estimates
+
+    ordered = sorted(rows, key=lambda row: (row.control, not competes(row), -height(row)))
+    heights = [height(row) for row in ordered if competes(row)]
+    return tuple(
+        dataclasses.replace(row, rank=heights.index(height(row)) + 1) if competes(row) else row for row in ordered
+    )

@@ -1,0 +1,226 @@
+import csv
+import dataclasses
+import io
+
+import pytest
+from rich.console import Console
+
+from snnbench.report.leaderboard import make_leaderboard
+from snnbench.suite.plan import Planned
+from snnbench.suite.schema import load_suite
+from snnbench.types import Budget, Named, Result, Task, Trial
+
+DIRECT = Task("digits", Named("direct"), 10, 1.0, (1, 8, 8), 10)
+CODE = "code-now"
+
+
+def suite(**sections):
+    content = {
+        "suite": {"name": "s"},
+        "budget": {"epochs": 1},
+        "task": [{"dataset": "digits"}],
+        "rule": [{"name": "a"}],
+    }
+    return load_suite(content | sections)
+
+
+def trial(rule, seed, *, task=DIRECT, network="100", **params):
+    return Trial(rule, {"batch_size": 32, **params}, task, network, seed, Budget(epochs=1), "digest")
+
+
+def done(of, accuracy, *, code=CODE, concurrent=1, missing=None, **metrics):
+    metrics = {"test_accuracy": accuracy, "test_accuracy_last_epoch": accuracy, "train_s": 2.0, **metrics}
+    facts = {"concurrent": concurrent, "deployment": {"decoder": "count", "pooling": "none"}}
+    return Result(of.key, code, "done", of, metrics=metrics, missing=missing or {}, provenance=facts)
+
+
+def failed(of, status="diverged", reason="the loss is nan"):
+    # figures of an earlier epoch must not get into a mean
+    return Result(of.key, CODE, status, of, reason, metrics={"test_accuracy": 0.0, "test_accuracy_last_epoch": 0.0})
+
+
+def board(results, *, of=None, planned=(), controls=()):
+    items = [Planned(result.trial, "cached", CODE, result=result) for result in results]
+    return make_leaderboard(of or suite(), [*items, *planned], controls=controls)
+
+
+def shown(leaderboard, width=120):
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(leaderboard)
+    return console.file.getvalue()
+
+
+def test_rows_are_ranked_by_the_mean_over_seeds():
+    results = [done(trial("a", seed), accuracy) for seed, accuracy in enumerate((0.90, 0.92, 0.94))]
+    results += [done(trial("b", seed), accuracy) for seed, accuracy in enumerate((0.95, 0.96, 0.97))]
+    (block,) = board(results).blocks
+    assert [(row.name, row.rank) for row in block.rows] == [("b", 1), ("a", 2)]
+    estimate = block.rows[1].estimates["test_accuracy"]
+    # sd 0.02, t(2, 0.975) = 4.302653
+    assert estimate == pytest.approx((0.92, 0.02, 0.92 - 4.302653 * 0.02 / 3**0.5, 0.92 + 4.302653 * 0.02 / 3**0.5))
+    assert block.rows[1].keys == tuple(result.key for result in results[:3])
+
+
+def test_equal_means_share_a_rank():
+    results = [done(trial(rule, 0), accuracy) for rule, accuracy in (("a", 0.9), ("b", 0.9), ("c", 0.8))]
+    (block,) = board(results).blocks
+    assert [row.rank for row in block.rows] == [1, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("selection", "first"), [("validation", "a"), ("best-test", "b"), ("last", "c")], ids=lambda value: value
+)
+def test_the_protocol_chooses_the_column_that_ranks(selection, first):
+    figures = {"a": (0.9, 0.7, 0.8), "b": (0.8, 0.9, 0.7), "c": (0.7, 0.8, 0.9)}
+    results = [
+        done(trial(rule, 0), chosen, test_accuracy_best_epoch=best, test_accuracy_last_epoch=last)
+        for rule, (chosen, best, last) in figures.items()
+    ]
+    leaderboard = board(results, of=suite(protocol={"selection": selection}))
+    assert leaderboard.blocks[0].rows[0].name == first
+    assert ("optimistic" in shown(leaderboard)) == (selection == "best-test")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"task": dataclasses.replace(DIRECT, encoding=Named("rate"))},
+        {"task": dataclasses.replace(DIRECT, n_steps=20)},
+        {"task": dataclasses.replace(DIRECT, dt_ms=0.5)},
+        {"task": dataclasses.replace(DIRECT, t_input_ms=5.0)},
+        {"network": "200"},
+    ],
+    ids=["encoding", "n_steps", "dt_ms", "t_input_ms", "network"],
+)
+def test_rows_that_cannot_be_compared_are_never_ranked_together(change):
+    leaderboard = board([done(trial("a", 0), 0.9), done(trial("b", 0, **change), 0.8)])
+    assert [[(row.name, row.rank) for row in block.rows] for block in leaderboard.blocks] == [[("a", 1)], [("b", 1)]]
+
+
+@pytest.mark.parametrize("status", ["diverged", "collapsed", "crashed", "timeout", "interrupted"])
+def test_a_failed_trial_is_counted_and_not_averaged(status):
+    results = [done(trial("a", 0), 0.99), done(trial("a", 1), 0.97), failed(trial("a", 2), status)]
+    results += [done(trial("b", seed), 0.5) for seed in range(3)]
+    leaderboard = board(results)
+    rows = leaderboard.blocks[0].rows
+    assert [(row.name, row.rank) for row in rows] == [("b", 1), ("a", None)]
+    assert rows[1].estimates["test_accuracy"].mean == pytest.approx(0.98)
+    text = shown(leaderboard)
+    assert f"2/3, 1 {status}" in text
+    assert f"a: seed 2 {status}: the loss is nan" in text
+    assert "a has no rank: its mean is over 2 of 3 seeds" in text
+    assert results[2].key in rows[1].keys
+
+
+def test_a_row_without_any_number_is_still_there():
+    declined = Planned(trial("b", 0), "skip", CODE, "needs events")
+    leaderboard = board([done(trial("a", 0), 0.9)], planned=[declined, Planned(trial("c", 0), "run", CODE)])
+    text = shown(leaderboard)
+    assert [(row.name, row.rank) for row in leaderboard.blocks[0].rows] == [("a", 1), ("b", None), ("c", None)]
+    assert "0/1, 1 skipped" in text
+    assert "b: seed 0 skipped: needs events" in text
+    assert "0/1, 1 not run" in text
+
+
+def test_control_rows_stand_below_without_a_rank():
+    leaderboard = board([done(trial("ann", 0), 0.99), done(trial("a", 0), 0.9)], controls=["ann"])
+    assert [(row.name, row.rank) for row in leaderboard.blocks[0].rows] == [("a", 1), ("ann", None)]
+    assert "Control rows, not ranked: ann." in shown(leaderboard)
+
+
+def test_stale_and_parallel_results_are_marked():
+    leaderboard = board([done(trial("a", 0), 0.9, code="code-then"), done(trial("b", 0), 0.8, concurrent=2)])
+    text = shown(leaderboard)
+    assert "a†" in text
+    assert "b†" not in text
+    assert "2‡" in text
+    assert text.count("‡") == 2  # the one cell and its footnote
+    assert "made by other code" in text
+    markless = shown(board([done(trial("a", 0), 0.9)]))
+    assert "†" not in markless
+    assert "‡" not in markless
+
+
+def test_a_rule_is_named_with_the_parameters_that_differ():
+    results = [done(trial("a", 0, lr=lr, reset="soft"), 0.9) for lr in (0.1, 0.2)]
+    results.append(done(trial("b", 0, lr=0.3), 0.8))
+    assert {row.name for row in board(results).blocks[0].rows} == {"a[lr=0.1]", "a[lr=0.2]", "b"}
+
+
+def test_results_of_this_run_replace_those_of_the_plan():
+    old = done(trial("a", 0), 0.1, code="code-then")
+    new = done(trial("a", 0), 0.9)
+    leaderboard = make_leaderboard(suite(), [Planned(old.trial, "stale", CODE, "", old)], [new])
+    (row,) = leaderboard.blocks[0].rows
+    assert row.estimates["test_accuracy"].mean == 0.9
+    assert not row.stale
+
+
+def test_a_measure_that_could_not_be_taken_has_its_reason():
+    results = [done(trial("a", 0), 0.9, spikes_per_sample=120.0)]
+    results.append(done(trial("ann", 0), 0.9, spikes_per_sample=None, missing={"spikes_per_sample": "no layer spikes"}))
+    text = shown(board(results, controls=["ann"]))
+    assert "No spikes for ann: no layer spikes." in text
+
+
+def test_the_suite_says_which_groups_of_columns_are_shown():
+    figures = {"spikes_per_sample": 12345.0, "energy_pj": {"horowitz": 2.5e6}, "peak_rss_mb": 300.0}
+    results = [done(trial("a", 0), 0.9, **figures)]
+    text = shown(board(results, of=suite(measure={"use": ["accuracy", "energy"]})))
+    assert "nJ (horowitz)" in text.replace("\n", " ") or "(horowitz)" in text
+    assert "2.5k" in text
+    assert "12.3k" not in text
+    assert "peak MB" not in text
+    assert "12.3k" in shown(board(results))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_tables_keep_to_the_width(width):
+    metrics = dict.fromkeys(("test_accuracy_best_epoch", "ann_accuracy"), 0.9)
+    metrics |= dict.fromkeys(
+        ("spikes_per_sample", "sops_per_sample", "macs_per_sample", "infer_samples_per_s"), 98765.4
+    )
+    metrics |= dict.fromkeys(
+        ("decision_latency_ms", "t95_ms", "train_epoch_s", "infer_latency_ms", "peak_rss_mb"), 4.56
+    )
+    metrics["energy_pj"] = {"horowitz-45nm-fp32": 1234.5}
+    results = [
+        done(trial("a-rule-with-a-long-name", seed, surrogate=kind), 0.91 + seed / 100, **metrics)
+        for seed in range(2)
+        for kind in ("fast-sigmoid-of-width-1", "triangular-of-width-1")
+    ]
+    text = shown(board(results), width)
+    assert max(map(len, text.splitlines())) <= width
+    for figure in ("91.50 ± 0.71", "98.8k", "4.56", "1.23"):
+        assert figure in text
+
+
+def test_csv_has_raw_numbers_and_every_key():
+    results = [done(trial("a", seed), accuracy, energy_pj={"h": 1.5}) for seed, accuracy in enumerate((0.9, 0.91))]
+    results.append(failed(trial("a", 2)))
+    (row,) = csv.DictReader(io.StringIO(board(results).to_csv()))
+    assert float(row["test_accuracy"]) == pytest.approx(0.905)
+    assert float(row["energy_pj.h"]) == 1.5
+    assert (row["planned"], row["done"], row["diverged"], row["rank"]) == ("3", "2", "1", "")
+    assert row["keys"].split() == [result.key for result in results]
+    assert (row["encoding"], row["n_steps"], row["dt_ms"]) == ("direct", "10", "1.0")
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@sum", "\tx"])
+def test_csv_text_is_never_a_formula(text):
+    task = dataclasses.replace(DIRECT, augment=text)
+    (row,) = csv.DictReader(io.StringIO(board([done(trial("a", 0, task=task), 0.9)]).to_csv()))
+    assert row["augment"] == f"'{text}"
+
+
+def test_markdown_cells_cannot_break_the_table():
+    results = [done(trial("a", 0, note=note), 0.9) for note in ("x|y\nz", "<b>")]
+    text = board(results).to_markdown()
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(table) == 4
+    columns = {line.replace("\\|", "").count("|") for line in table}
+    assert len(columns) == 1
+    assert "x\\|y z" in text
+    assert "\\<b>" in text
+    for result in results:
+        assert result.key in text
