@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -90,7 +91,7 @@ class MlflowSink(Sink):
         """Serve MLflow's page at ``http://127.0.0.1:port`` until Ctrl-C.
 
         Raises:
-            TrackingError: there is nothing to serve, or MLflow's server could not start.
+            TrackingError: there is nothing to serve, the port is taken, or MLflow's server ended by itself.
         """
         place = Place.of(run)
         if place.is_server:
@@ -108,6 +109,7 @@ class MlflowSink(Sink):
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_BACKEND_STORE_URI": place.uri,  # not in the command: it may hold a password
         }
+        _check_free(port)
         _log.info("MLflow starts at http://127.0.0.1:%d", port)
         server = subprocess.Popen(command, env={**ENVIRONMENT, **os.environ, **settings})
         try:
@@ -116,10 +118,7 @@ class MlflowSink(Sink):
             return
         finally:
             _stop(server)
-        if code != 0:
-            raise TrackingError(
-                f"MLflow's server ended with exit code {code}", hint=f"if port {port} is taken, choose another"
-            )
+        raise TrackingError(f"MLflow's server ended by itself, with exit code {code}", hint="its own messages say why")
 
     def _open_experiment(self) -> str:
         from mlflow.exceptions import MlflowException
@@ -190,6 +189,16 @@ def _batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
+
+
+def _check_free(port: int) -> None:
+    """Find out now what MLflow would say after half a minute, and then with exit code 0."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise TrackingError(f"port {port} cannot be used: {error.strerror}", hint="choose another port") from error
 
 
 def _stop(server: subprocess.Popen[Any]) -> None:

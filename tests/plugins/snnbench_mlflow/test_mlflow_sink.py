@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -40,11 +41,25 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
+CONNECT = """
+import sys
+from pathlib import Path
+from snnbench import RunInfo
+from snnbench_mlflow import MlflowSink
+MlflowSink().run_started(RunInfo(suite="made by two", store=Path(sys.argv[1]), n_trials=0, options={}))
+"""
+
+
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database that holds MLflow's schema and nothing else: writing one takes seconds."""
+    """A database that holds MLflow's schema and no run: writing one takes seconds.
+
+    Two processes make it at the same time, as two ``snnbench run`` on a new store would; neither may fail.
+    """
     store = tmp_path_factory.mktemp("template")
-    Place.of(info(store)).connect()
+    makers = [subprocess.Popen([sys.executable, "-W", "ignore", "-c", CONNECT, str(store)]) for _ in range(2)]
+    assert [maker.wait() for maker in makers] == [0, 0]
+    assert [path.name for path in store.iterdir()] == ["mlflow.db"]
     return store / "mlflow.db"
 
 
@@ -288,26 +303,34 @@ def test_a_second_run_of_the_same_result_is_deleted(store: Path) -> None:
     assert len(mirrored(uri)) == 1
 
 
-def test_a_deleted_experiment_comes_back(store: Path) -> None:
-    result, uri = make_result(), Place.of(info(store)).uri
-    mirror(info(store), result)
+def test_a_deleted_experiment_comes_back_without_the_runs_that_were_replaced(store: Path) -> None:
+    uri = Place.of(info(store)).uri
+    mirror(info(store), make_result(status="crashed"))
+    mirror(info(store), make_result())
     client(uri).delete_experiment(client(uri).get_experiment_by_name("digits").experiment_id)
-    mirror(info(store), result)
-    assert len(mirrored(uri)) == 1
+    mirror(info(store), make_result())
+    (run,) = mirrored(uri)
+    assert run.data.tags["status"] == "done"
 
 
-def test_a_deleted_database_is_rebuilt_in_the_same_process(store: Path, template: Path) -> None:
-    results, uri = [make_result(seed=seed) for seed in range(2)], Place.of(info(store)).uri
+def test_a_deleted_database_is_rebuilt_in_the_same_process(store: Path, tmp_path: Path, template: Path) -> None:
+    def in_the_file() -> int:
+        # A copy, for MLflow would read a file it knows through connections it has, which may lead elsewhere.
+        copy = tmp_path / f"{time.monotonic_ns()}.db"
+        shutil.copy(store / "mlflow.db", copy)
+        return len(mirrored(f"sqlite:///{copy}"))
+
+    results = [make_result(seed=seed) for seed in range(2)]
     mirror(info(store), *results)
     (store / "mlflow.db").unlink()
     mirror(info(store), *results)
-    assert len(mirrored(uri)) == 2
+    assert in_the_file() == 2
     assert sorted(path.name for path in store.iterdir()) == ["mlartifacts", "mlflow.db", "runs"]
 
     shutil.copy(template, store / "other.db")
     (store / "other.db").replace(store / "mlflow.db")  # as another process would have rebuilt it
     mirror(info(store), *results)
-    assert len(mirrored(uri)) == 2
+    assert in_the_file() == 2
 
 
 def test_thousands_of_points_and_hundreds_of_params_fit(store: Path) -> None:
@@ -457,6 +480,11 @@ def test_a_servers_page_is_its_own(tmp_path: Path) -> None:
         MlflowSink().serve(info(tmp_path, tracking_uri="http://host:5000"), port=free_port())
 
 
+def test_a_port_that_is_taken_is_named(store: Path, hanging_port: int) -> None:
+    with pytest.raises(TrackingError, match=f"port {hanging_port} cannot be used"):
+        MlflowSink().serve(info(store), port=hanging_port)
+
+
 SERVE = """
 import sys
 from pathlib import Path
@@ -468,8 +496,6 @@ MlflowSink().serve(RunInfo(suite="", store=Path(sys.argv[1]), n_trials=0, option
 
 @pytest.mark.slow
 def test_a_real_server_shows_and_takes_runs_and_ends_with_ctrl_c(store: Path, tmp_path: Path) -> None:
-    import signal
-
     mirror(info(store), make_result())
     port = free_port()
     uri = f"http://127.0.0.1:{port}"
@@ -499,7 +525,7 @@ def test_a_real_server_shows_and_takes_runs_and_ends_with_ctrl_c(store: Path, tm
 
 
 def wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline and server.poll() is None:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
