@@ -19,12 +19,12 @@ class AnalogParams(RuleParams):
 
     Attributes:
         bias: whether layers have biases.
-        lr: learning rate of Adam at the start; it falls to 0 along half a cosine.
-        weight_decay: L2 penalty.
+        lr: learning rate of AdamW at the start; it falls to 0 along half a cosine.
+        weight_decay: decoupled from the gradient, as in AdamW.
     """
 
     bias: bool = True
-    lr: float = tunable(1e-3, low=1e-4, high=1e-2, log=True)
+    lr: float = tunable(3e-3, low=1e-4, high=1e-2, log=True)
     weight_decay: float = Field(0.0, ge=0)
 
 
@@ -32,7 +32,7 @@ def analog_learner(graph: Graph, params: AnalogParams, context: Context, *, batc
     """Make a network of a graph with rectified linear hidden units, and the optimiser that trains it."""
     network = AnalogNetwork(graph, generator=context.generator("init"), bias=params.bias, batch_norm=batch_norm)
     network.to(device=context.device, dtype=context.dtype)
-    optimizer = torch.optim.Adam(network.parameters(), lr=params.lr, weight_decay=params.weight_decay)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=params.lr, weight_decay=params.weight_decay, fused=True)
     return AnalogLearner(network, optimizer, schedule=cosine)
 
 
@@ -76,7 +76,9 @@ class Linear(Rule):
     )
 
     class Params(AnalogParams):
-        """Hyperparameters."""
+        """Hyperparameters; a convex loss bears a larger step."""
+
+        lr: float = tunable(1e-2, low=1e-3, high=1e-1, log=True)
 
     def graph(self, task: Task, network: Network) -> Graph:  # noqa: ARG002
         """Return the output layer alone."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import Field
@@ -47,21 +47,25 @@ class FrozenHidden(Rule):
         Attributes:
             tau_mem_ms: time constant of every membrane, the read-out's included.
             threshold: membrane potential at which a neuron fires.
-            gain: factor on the spread of the drawn weights.
+            init: distribution of the weights.
+            init_gain: factor on their spread.
             bias: whether layers have biases.
             lr: learning rate of Adam at the start; it falls to 0 along half a cosine.
         """
 
-        tau_mem_ms: float = Field(10.0, gt=0)
+        tau_mem_ms: float = Field(5.0, gt=0)
         threshold: float = Field(1.0, gt=0)
-        gain: float = Field(1.0, gt=0)
+        init: Literal["kaiming-uniform", "kaiming-normal", "fluctuation"] = "kaiming-normal"
+        init_gain: float = Field(1.0, gt=0)
         bias: bool = True
-        lr: float = tunable(1e-3, low=1e-4, high=1e-2, log=True)
+        lr: float = tunable(1e-2, low=1e-3, high=1e-1, log=True)
 
     def build(self, network: Network, task: Task, params: Params, context: Context) -> Learner:
         """Make the network, and an optimiser over its read-out."""
         graph = self.graph(task, network)
-        synapses = build_synapses(graph, generator=context.generator("init"), bias=params.bias, gain=params.gain)
+        synapses = build_synapses(
+            graph, generator=context.generator("init"), init=params.init, gain=params.init_gain, bias=params.bias
+        )
         synapses[:-1].requires_grad_(False)
         neuron = LIFNeuron(
             decay=math.exp(-task.dt_ms / params.tau_mem_ms),
@@ -70,7 +74,8 @@ class FrozenHidden(Rule):
         )
         stack = LIFStack(graph, synapses, neuron=neuron, decoder="membrane-mean", backend=context.backend)
         stack.to(device=context.device, dtype=context.dtype)
-        return FrozenHiddenLearner(stack, torch.optim.Adam(synapses[-1].parameters(), lr=params.lr), schedule=cosine)
+        optimizer = torch.optim.Adam(synapses[-1].parameters(), lr=params.lr, fused=True)
+        return FrozenHiddenLearner(stack, optimizer, schedule=cosine)
 
 
 class FrozenHiddenLearner(GradientLearner):

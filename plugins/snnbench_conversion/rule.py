@@ -72,8 +72,8 @@ class Conversion(Rule):
             calibration_samples: training samples, the first ones, that thresholds and checks are computed from.
             bias: whether layers have biases.
             batch_norm: batch normalisation in hidden layers while the ANN is trained; folded into the weights.
-            lr: learning rate of Adam at the start; it falls to 0 along half a cosine.
-            weight_decay: L2 penalty on weights and biases, not on thresholds.
+            lr: learning rate of AdamW at the start; it falls to 0 along half a cosine.
+            weight_decay: of weights and biases, not of thresholds; decoupled from the gradient, as in AdamW.
         """
 
         preset: Literal["diehl", "rueckauer", "qcfs"] = "qcfs"
@@ -88,7 +88,7 @@ class Conversion(Rule):
         calibration_samples: int = Field(1000, ge=1)
         bias: bool = True
         batch_norm: bool = False
-        lr: float = tunable(1e-3, low=1e-4, high=1e-2, log=True)
+        lr: float = tunable(3e-3, low=1e-4, high=1e-2, log=True)
         weight_decay: float = Field(0.0, ge=0)
 
         @model_validator(mode="before")
@@ -134,9 +134,9 @@ class ConversionLearner(AnalogLearner):
         weights = [*ann.synapses.parameters(), *ann.norms.parameters()]
         groups = [
             {"params": weights, "weight_decay": params.weight_decay},
-            {"params": thresholds, "lr": params.lr * params.lambda_lr_scale},
+            {"params": thresholds, "weight_decay": 0.0, "lr": params.lr * params.lambda_lr_scale},
         ]
-        super().__init__(ann, torch.optim.Adam(groups, lr=params.lr), schedule=cosine)
+        super().__init__(ann, torch.optim.AdamW(groups, lr=params.lr, fused=True), schedule=cosine)
         self.params = params
         self.context = context
 
