@@ -60,9 +60,13 @@ class Leaderboard:
         """The metric that ranks."""
         return RANKED_BY[self.suite.protocol.selection]
 
+    def records(self) -> list[dict[str, Any]]:
+        """Return the rows as flat data: every metric as a raw number in its own unit, and all keys."""
+        return [self._record(block, row) for block in self.blocks for row in block.rows]
+
     def to_csv(self) -> str:
-        """Write a line for each row with every metric, raw numbers in the metrics' own units, and all keys."""
-        rows = [self._csv_row(block, row) for block in self.blocks for row in block.rows]
+        """Write the records, a line each."""
+        rows = self.records()
         names = dict.fromkeys(name for row in rows for name in row if name not in ("keys", "params"))
         file = io.StringIO()
         writer = csv.DictWriter(file, [*names, "params", "keys"], lineterminator="\n")
@@ -96,11 +100,7 @@ class Leaderboard:
         """The columns of the groups that the suite shows, the one that ranks first."""
         present = {metric for row in block.rows for metric in row.estimates}
         known = present.union(*(row.missing for row in block.rows))
-        energy = [
-            Column(metric, "energy", f"nJ ({metric.removeprefix(ENERGY)})", 1e-3)
-            for metric in sorted(known)
-            if metric.startswith(ENERGY)
-        ]
+        energy = [Column(metric, "energy", "energy nJ", 1e-3) for metric in _cost_tables(known)]
         columns = [
             column
             for column in sorted((*COLUMNS, *energy), key=lambda column: column.metric != self.ranked_by)
@@ -164,10 +164,12 @@ class Leaderboard:
             f"Ranked by {_MEANING[self.suite.protocol.selection]}. Means over the seeds that are done, ± their standard"
             " deviation; the order is that of the means, whether a difference is resolved is not tested here."
         )
-        if "energy" in self.suite.measure.use:
-            yield "Energy: operations times the named table's cost of each; memory traffic is not in it."
+        tables = _cost_tables({metric for block in self.blocks for row in block.rows for metric in row.estimates})
+        if tables and "energy" in self.suite.measure.use:
+            names = ", ".join(metric.removeprefix(ENERGY) for metric in tables)
+            yield f"Energy by cost table {names}: operations times the cost of each; memory traffic is not in it."
 
-    def _csv_row(self, block: Block, row: Row) -> dict[str, Any]:
+    def _record(self, block: Block, row: Row) -> dict[str, Any]:
         trial = row.trials[0]
         data = trial.to_json()
         task = {name: value for name, value in data["task"].items() if name not in ("input_shape", "n_classes")}
@@ -221,10 +223,16 @@ def make_leaderboard(
     return Leaderboard(suite, make_blocks(planned, results, ranked_by=ranked_by, controls=controls))
 
 
+def _cost_tables(metrics: Iterable[str]) -> list[str]:
+    return sorted(metric for metric in metrics if metric.startswith(ENERGY))
+
+
 def _caption(trial: Trial) -> str:
     task, budget = trial.task, trial.budget
     amount = next(
-        f"{value:g} {name}" for name in ("epochs", "seconds", "samples") if (value := getattr(budget, name)) is not None
+        _counted(value, name)
+        for name in ("epoch", "second", "sample")
+        if (value := getattr(budget, f"{name}s")) is not None
     )
     window = f", input for {task.t_input_ms:g} ms" if task.t_input_ms is not None else ""
     return " · ".join(
@@ -236,9 +244,13 @@ def _caption(trial: Trial) -> str:
             f"T = {task.n_steps} x {task.dt_ms:g} ms{window}",
             amount,
             f"{trial.track} track",
-            f"{trial.device} ({trial.backend}), {trial.threads} threads",
+            f"{trial.device} ({trial.backend}), {_counted(trial.threads, 'thread')}",
         ]
     )
+
+
+def _counted(number: float, what: str) -> str:
+    return f"{number:g} {what}{'' if number == 1 else 's'}"
 
 
 def _done(row: Row) -> str:
@@ -257,14 +269,11 @@ def _short(value: float) -> str:
 def _tables(grid: _Grid, max_width: int) -> Iterator[Table]:
     """Cut a grid into tables that are narrow enough."""
     widths = [
-        max(
-            *(cell_len(row[index]) for row in grid.rows),
-            *(cell_len(word) for word in title.split()),
-        )
+        max(_two_line_width(title), *(cell_len(row[index]) for row in grid.rows))
         for index, title in enumerate(grid.header)
     ]
     widths[1] = min(widths[1], _NAME_WIDTH)
-    gap = 3
+    gap = 2
     pieces: list[list[int]] = [[]]
     room = free = max_width - sum(widths[:2]) - 2 * gap
     for index in range(2, len(widths)):
@@ -274,7 +283,7 @@ def _tables(grid: _Grid, max_width: int) -> Iterator[Table]:
         pieces[-1].append(index)
         free -= widths[index] + gap
     for piece in pieces:
-        table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+        table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
         for index in (0, 1, *piece):
             table.add_column(
                 Text(grid.header[index]),
@@ -285,6 +294,12 @@ def _tables(grid: _Grid, max_width: int) -> Iterator[Table]:
         for row in grid.rows:
             table.add_row(*(Text(row[index]) for index in (0, 1, *piece)))
         yield table
+
+
+def _two_line_width(title: str) -> int:
+    words = title.split()
+    cuts = range(1, len(words) + 1)
+    return min(max(cell_len(" ".join(words[:cut])), cell_len(" ".join(words[cut:]))) for cut in cuts)
 
 
 def _harmless(value: Any) -> Any:

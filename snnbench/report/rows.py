@@ -47,7 +47,7 @@ class Column(NamedTuple):
 COLUMNS = (
     Column("test_accuracy", "accuracy", "test %", 100),
     Column("test_accuracy_last_epoch", "accuracy", "last epoch %", 100),
-    Column("test_accuracy_best_epoch", "accuracy", "best test epoch %", 100),
+    Column("test_accuracy_best_epoch", "accuracy", "best test %", 100),
     Column("ann_accuracy", "accuracy", "its ANN %", 100, optional=True),
     Column("spikes_per_sample", "spikes", "spikes"),
     Column("sops_per_sample", "sops", "SOPs"),
