@@ -3,10 +3,10 @@
 Neftci, Mostafa and Zenke, Surrogate gradient learning in spiking neural networks, IEEE Signal Processing Magazine
 36(6), 2019. The network is simulated as it is, with spikes s = H(u - threshold); in the backward pass, and only there,
 the derivative of the step H is replaced by a smooth h, the surrogate. With g[t] the gradient that arrives at a spike
-and δ[t] the one that leaves for the current, δ[t] = h[t] · g[t] + J[t] · δ[t+1]. For a hard reset::
+and δ[t] the one that leaves for the current, δ[t] = h[t] · g[t] + J[t] · δ[t+1]. For a soft reset::
 
-    J[t] = decay · (1 - s[t])                  the reset detached from the gradient
-    J[t] = decay · (1 - s[t] - u[t] · h[t])    attached
+    J[t] = decay                             the reset detached from the gradient
+    J[t] = decay · (1 - threshold · h[t])    attached
 
 ``snnbench.kernels.lif`` has the other resets. Times are in ms; membrane potentials and the threshold are pure numbers,
 a current of 1 adds 1 per step.
@@ -55,8 +55,8 @@ class SurrogateRule(Rule):
         """Hyperparameters.
 
         Attributes:
-            lr: learning rate of Adam.
-            weight_decay: decoupled from the gradient, as in AdamW.
+            lr: learning rate of AdamW.
+            weight_decay: decoupled from the gradient; at 0 the optimiser is Adam.
             schedule: of the learning rate over the budget.
             loss: on the output's spikes, or on a leaky membrane that does not spike; the decoder follows from it.
             tau_mem_ms: time constant of the membranes; they decay by exp(-dt_ms / tau_mem_ms) per step.
@@ -72,7 +72,7 @@ class SurrogateRule(Rule):
             spike_l2: weight of the squared number of spikes of a hidden neuron in a batch, averaged over neurons.
         """
 
-        lr: float = tunable(1e-3, low=1e-4, high=1e-2, log=True)
+        lr: float = tunable(2e-3, low=1e-4, high=1e-2, log=True)
         weight_decay: float = Field(0.0, ge=0)
         schedule: Literal["cosine", "constant"] = "cosine"
         loss: Literal[
@@ -85,12 +85,12 @@ class SurrogateRule(Rule):
         ] = "count-cross-entropy"
         tau_mem_ms: float = Field(5.0, gt=0)
         threshold: float = Field(1.0, gt=0)
-        reset: Reset = "hard"
+        reset: Reset = "soft"
         detach_reset: bool = True
         surrogate: Literal["arctan", "fast-sigmoid", "logistic", "triangular", "rectangular", "gaussian"] = "arctan"
         surrogate_width: float | None = Field(None, gt=0)
         init: Literal["kaiming-uniform", "kaiming-normal", "fluctuation"] = "kaiming-uniform"
-        init_gain: float = Field(1.0, gt=0)
+        init_gain: float = Field(2.0, gt=0)
         bias: bool = True
         spike_l1: float = Field(0.0, ge=0)
         spike_l2: float = Field(0.0, ge=0)
