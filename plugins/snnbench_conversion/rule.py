@@ -24,7 +24,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "rueckauer": {"norm": "percentile", "initial_share": 0.0},
     "qcfs": {"norm": "learned", "initial_share": 0.5},
 }
-"""What a preset says where the user says nothing.
+"""What a preset says where the user says nothing; the reset is soft in all of them.
 
 ``diehl``: Diehl et al., Fast-classifying, high-accuracy spiking deep networks through weight and threshold balancing,
 IJCNN 2015. ``rueckauer``: Rueckauer et al., Conversion of continuous-valued deep networks to efficient event-driven

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from snnbench import Batch, Recorder
     from snnbench.kernels.integrate_and_fire import Reset
     from snnbench.layers import AnalogNetwork
-    from snnbench.types import Decoder
 
 
 class ConvertedNetwork:
@@ -43,7 +42,7 @@ class ConvertedNetwork:
         ContractError: not every activation has a threshold, or the other way round.
     """
 
-    decoder: Decoder = "membrane-mean"
+    decoder = DeployedAnalog.decoder
     reference_name = "ann"
 
     def __init__(
