@@ -1,0 +1,7 @@
+"""``python -m snnbench``: the command line."""
+
+import sys
+
+from snnbench.cli import main
+
+sys.exit(main())

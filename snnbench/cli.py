@@ -1,0 +1,722 @@
+"""The command line: it parses, calls ``snnbench.api``, prints, and ends with an exit code.
+
+Exit codes: 0 ok, 1 a trial failed or a check found something, 2 interrupted, 3 internal, 4 usage, 5 nothing selected or
+all skipped. What is asked for goes to standard output, everything else to standard error. Commands import what they
+need when they run, so that ``--help`` loads neither torch nor plugins.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from snnbench import __version__
+from snnbench.errors import SnnbenchError, UsageError, iter_errors, unknown_name
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from rich.console import Console
+
+    from snnbench import api
+    from snnbench.plugins import Host
+    from snnbench.report.leaderboard import Leaderboard
+    from snnbench.report.progress import RunProgress
+    from snnbench.suite.plan import Planned
+
+OK, FAILED, INTERRUPTED, INTERNAL, USAGE, NOTHING = range(6)
+
+_FAILURES = frozenset({"diverged", "collapsed", "crashed", "timeout"})
+_PIPE_WIDTH = 120
+_TYPER_INTERRUPTED = 130
+"""What typer makes of Ctrl-C."""
+_TyperUsageError: type[Exception] = typer.BadParameter.__mro__[1]
+"""Every usage error that typer finds itself. Newer typers vendor click, so it has no public name that always works."""
+
+
+# --- the frame around every command ----------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Voice:
+    """How much is said; set by -v and -q of whatever command runs."""
+
+    verbose: bool = False
+    quiet: bool = False
+
+
+_voice = _Voice()
+
+
+app = typer.Typer(
+    help="Train every spiking-network learning rule on the same data, and measure them with one ruler.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _command(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a function a command, with the options that every command has."""
+
+    @functools.wraps(function)
+    def command(*, verbose: bool, quiet: bool, **options: Any) -> None:
+        _voice.verbose, _voice.quiet = verbose, quiet
+        function(**options)
+
+    common = {
+        "verbose": Annotated[bool, typer.Option("-v", "--verbose", help="Log more, and tracebacks of errors.")],
+        "quiet": Annotated[bool, typer.Option("-q", "--quiet", help="No progress, and no warnings.")],
+    }
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    own = inspect.signature(function, eval_str=True).parameters.values()
+    added = [inspect.Parameter(name, keyword, default=False, annotation=kind) for name, kind in common.items()]
+    signature = inspect.Signature([*own, *added])
+    command.__signature__ = signature  # type: ignore[attr-defined]
+    command.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+    app.command(function.__name__.rstrip("_"))(command)
+    return function
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code.
+
+    Args:
+        arguments: of the command line; None: those of this process.
+    """
+    global _voice
+    _voice = _Voice()
+    try:
+        code = app(arguments, prog_name="snnbench", standalone_mode=False) or OK
+        sys.stdout.flush()
+    except SnnbenchError as error:
+        return _complain(f"error {error.code}: {error.message}", error.hint, error.exit_code)
+    except _TyperUsageError as error:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "snnbench"
+        return _complain(f"error {UsageError.code}: {error.format_message()}", f"see {path} --help", USAGE)  # type: ignore[attr-defined]
+    except (KeyboardInterrupt, typer.Abort):
+        code = _TYPER_INTERRUPTED
+    except BrokenPipeError:  # the reader has gone; what Python flushes at its end must not fail either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except Exception as error:
+        hint = (
+            "this is a bug in snnbench or in a plugin: report it to its authors with what the same command says with -v"
+        )
+        return _complain(f"internal error: {type(error).__name__}: {error}", hint, INTERNAL)
+    if code == _TYPER_INTERRUPTED:
+        return _complain(
+            "interrupted", "nothing that was finished is lost: the same command again goes on", INTERRUPTED
+        )
+    return int(code)
+
+
+def _complain(message: str, hint: str, code: int) -> int:
+    if _voice.verbose and sys.exception() is not None:
+        traceback.print_exc()
+    print(message, file=sys.stderr)
+    if hint:
+        print(f"  {hint}", file=sys.stderr)
+    return code
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    console = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _PIPE_WIDTH
+    return console
+
+
+class _ConsoleLog(logging.Handler):
+    """Log lines through the console that draws the progress, so that neither garbles the other."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+        self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.print(self.format(record), soft_wrap=True)
+
+
+def _log_to(console: Console) -> None:
+    level = logging.INFO if _voice.verbose else logging.ERROR if _voice.quiet else logging.WARNING
+    logging.basicConfig(level=level, handlers=[_ConsoleLog(console)], force=True)
+
+
+def _print_json(data: Any) -> None:
+    print(json.dumps(data, indent=1, ensure_ascii=False))
+
+
+def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*header, box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for row in rows:
+        table.add_row(*map(Text, row))
+    _console().print(table)
+
+
+@app.callback(invoke_without_command=True)
+def _snnbench(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+) -> None:
+    if version:
+        print(f"snnbench {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+# --- options that several commands have ------------------------------------------------------------------------------
+
+SuiteArgument = Annotated[str, typer.Argument(metavar="SUITE", help="A TOML file, or the name of a shipped suite.")]
+StoreOption = Annotated[Path, typer.Option("--store", metavar="DIR", help="Folder of results.")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data-dir", metavar="DIR", help="Folder of datasets; else SNNBENCH_DATA, else the user's cache."),
+]
+PluginOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin", metavar="FILE", exists=True, dir_okay=False, help="A plugin that is not installed; repeatable."
+    ),
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads of a trial; else every core. They change bits.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output, and nothing else there.")]
+TrackingOption = Annotated[
+    str | None,
+    typer.Option("--tracking-uri", metavar="URI", help="MLflow server; else MLFLOW_TRACKING_URI, else a file."),
+]
+RuleOption = Annotated[
+    list[str] | None,
+    typer.Option("-r", "--rule", metavar="NAME", help="Only this rule, or name[param=value]; repeatable."),
+]
+DatasetOption = Annotated[
+    list[str] | None, typer.Option("-d", "--dataset", metavar="NAME", help="Only this dataset; repeatable.")
+]
+ExpressionOption = Annotated[
+    str, typer.Option("-k", metavar="EXPRESSION", help='Only trials whose label matches: "digits and not conversion".')
+]
+OnlyOption = Annotated[
+    list[str] | None, typer.Option("--only", metavar="KEY", help="Only the trial whose key begins so; repeatable.")
+]
+SeedsOption = Annotated[
+    str, typer.Option("--seeds", metavar="SEEDS", help="Instead of the suite's: 0:10 (0 to 9), or 0,1,2.")
+]
+LastFailedOption = Annotated[bool, typer.Option("--lf", help="Only trials whose last result failed.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Run trials again that have a result.")]
+KeepStaleOption = Annotated[bool, typer.Option("--keep-stale", help="Keep results that other code made.")]
+
+
+def _settings(
+    store: Path = Path("results"),
+    data_dir: Path | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    plugin: list[Path] | None = None,
+) -> api.Settings:
+    from snnbench import api
+
+    return api.Settings(store=store, data_dir=data_dir, device=device, threads=threads, plugins=tuple(plugin or ()))
+
+
+def _sink_options(tracking_uri: str | None) -> dict[str, str]:
+    return {} if tracking_uri is None else {"tracking_uri": tracking_uri}
+
+
+def read_seeds(text: str) -> tuple[int, ...]:
+    """Read ``0:10`` (0 to 9) or ``0,1,2``; nothing for an empty text.
+
+    Raises:
+        UsageError: the text does not have one of these forms, or holds no seed.
+    """
+    try:
+        start, colon, stop = text.partition(":")
+        seeds = range(int(start or 0), int(stop)) if colon else [int(part) for part in text.split(",") if text]
+        if (text and not seeds) or min(seeds, default=0) < 0:
+            raise ValueError
+    except ValueError:
+        raise UsageError(f"cannot read the seeds {text!r}", hint="for example --seeds 0:10 or --seeds 0,1,2") from None
+    return tuple(dict.fromkeys(seeds))
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+
+@_command
+def list_(plugin: PluginOption = None, json_: JsonOption = False) -> None:
+    """Show every rule, dataset, encoding, sink and suite there is, and plugins that were refused."""
+    from snnbench.suite.schema import shipped_suites
+
+    host = _settings(plugin=plugin).host
+    kinds = _provided(host)
+    refused = [{"code": error.code, "message": error.message, "hint": error.hint} for error in host.failures]
+    if json_:
+        named = {
+            kind: [{"name": name, "summary": summary, "plugin": plugin} for name, summary, plugin in rows]
+            for kind, rows in kinds.items()
+        }
+        _print_json({**named, "suites": sorted(shipped_suites()), "refused": refused})
+        return
+    rows = [(kind.removesuffix("s"), *row) for kind, found in kinds.items() for row in found]
+    rows += [("suite", name, _suite_summary(name), "") for name in sorted(shipped_suites())]
+    _print_table(("kind", "name", "what it is", "plugin"), rows)
+    for error in host.failures:
+        print(f"\nrefused {error.code}: {error.message}\n  {error.hint}")
+
+
+def _provided(host: Host) -> dict[str, list[tuple[str, str, str]]]:
+    """Name, summary and plugin of all that plugins provide, by kind."""
+    summaries = {
+        "rules": {name: _rule_summary(found.value.info) for name, found in host.rules.items()},
+        "datasets": {name: found.value.info.summary for name, found in host.datasets.items()},
+        "encodings": {name: found.value.summary for name, found in host.encodings.items()},
+        "sinks": {name: _first_line(found.value) for name, found in host.sinks.items()},
+    }
+    return {
+        kind: [(name, summary, getattr(host, kind)[name].origin.plugin) for name, summary in sorted(named.items())]
+        for kind, named in summaries.items()
+    }
+
+
+def _rule_summary(info: Any) -> str:
+    return f"{info.summary} (control row)" if info.control else str(info.summary)
+
+
+def _first_line(value: type) -> str:
+    return (value.__doc__ or "").strip().partition("\n")[0]
+
+
+def _suite_summary(name: str) -> str:
+    from snnbench.suite.schema import load_suite
+
+    return load_suite(name).suite.description
+
+
+@_command
+def info(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A rule, dataset, encoding or suite; suite: its grammar.")
+    ],
+    plugin: PluginOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Show all there is to know about a rule, dataset, encoding or suite."""
+    from snnbench.suite.schema import Suite, load_suite, shipped_suites
+
+    if name == "suite":
+        schema = Suite.model_json_schema()
+        _print_json(schema) if json_ else _print_schema(schema)
+        return
+    if name in shipped_suites():
+        content = load_suite(name).model_dump(mode="json", exclude_unset=True)
+        _print_json(content) if json_ else print(shipped_suites()[name].read_text(), end="")
+        return
+    host = _settings(plugin=plugin).host
+    found = _descriptions(host, name)
+    if not found:
+        legal = [*host.rules, *host.datasets, *host.encodings, *shipped_suites(), "suite"]
+        raise unknown_name("rule, dataset, encoding or suite", name, legal)
+    if json_:
+        _print_json(
+            [{**facts, "parameters": params.model_json_schema()} if params else facts for facts, params in found]
+        )
+        return
+    for facts, params in found:
+        for key, value in facts.items():
+            if value not in ("", None):
+                print(f"{key:<14} {value if isinstance(value, str) else json.dumps(value)}")
+        if params:
+            _print_parameters(params)
+
+
+def _descriptions(host: Host, name: str) -> list[tuple[dict[str, Any], type[BaseModel] | None]]:
+    """What plugins say about a name, and the parameters that it takes."""
+    import dataclasses
+
+    found: list[tuple[dict[str, Any], type[BaseModel] | None]] = []
+    if rule := host.rules.get(name):
+        facts = {"kind": "rule", **dataclasses.asdict(rule.value.info), "origin": str(rule.origin)}
+        found.append((facts, rule.value.Params))
+    if dataset := host.datasets.get(name):
+        facts = {"kind": "dataset", **dataclasses.asdict(dataset.value.info), "origin": str(dataset.origin)}
+        found.append((facts, None))
+    if encoding := host.encodings.get(name):
+        value = encoding.value
+        facts = {"kind": "encoding", "name": value.name, "summary": value.summary, "real_valued": value.real_valued}
+        found.append(({**facts, "origin": str(encoding.origin)}, value.Params))
+    return found
+
+
+def _print_parameters(params: type[BaseModel]) -> None:
+    fields = params.model_json_schema().get("properties", {})
+    if not fields:
+        print("no parameters")
+        return
+    print()
+    _print_table(
+        ("parameter", "default", "legal", "searched in tuning", "meaning"),
+        [
+            (name, json.dumps(field.get("default")), _legal(field), _searched(field), field.get("description", ""))
+            for name, field in fields.items()
+        ],
+    )
+
+
+def _legal(field: Mapping[str, Any]) -> str:
+    if "anyOf" in field:
+        return " or ".join(_legal(choice) for choice in field["anyOf"])
+    if "enum" in field:
+        return ", ".join(map(str, field["enum"]))
+    limits = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    bounds = [f"{sign} {field[limit]:g}" for limit, sign in limits.items() if limit in field]
+    return " ".join([str(field.get("type", field.get("const", "object"))), *bounds])
+
+
+def _searched(field: Mapping[str, Any]) -> str:
+    tunable = field.get("tunable")
+    return f"{tunable['low']:g} to {tunable['high']:g}{', log' if tunable['log'] else ''}" if tunable else ""
+
+
+def _print_schema(schema: Mapping[str, Any]) -> None:
+    for section in schema["$defs"].values():
+        print(section["description"].replace("``", ""))
+        for key, field in section["properties"].items():
+            default = f" = {json.dumps(field['default'])}" if "default" in field else ""
+            need = "required, " if key in section.get("required", ()) else ""
+            print(f"  {key}{default}  ({need}{_legal(field)}) {field.get('description', '')}".rstrip())
+    print("\nThe whole grammar as JSON Schema: snnbench info suite --json")
+
+
+@_command
+def prepare(
+    names: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Names of datasets.")],
+    data_dir: DataOption = None,
+    plugin: PluginOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Download datasets that are not there, and verify those that are."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    from snnbench import api
+
+    console = _console(stderr=True)
+    _log_to(console)
+    text = TextColumn("{task.description}", markup=False)
+    quiet = _voice.quiet or not console.is_terminal
+    with Progress(text, BarColumn(), DownloadColumn(), console=console, disable=quiet) as bars:
+        tasks: dict[str, Any] = {}
+
+        def on_progress(name: str, there: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name)
+            bars.update(tasks[name], completed=there, total=total or None)
+
+        files = api.prepare(names, _settings(data_dir=data_dir, plugin=plugin), on_progress)
+    if json_:
+        _print_json([str(path) for path in files])
+        return
+    for path in files:
+        print(path)
+    if not _voice.quiet:
+        print(f"{', '.join(names)}: there and verified", file=sys.stderr)
+
+
+@_command
+def plan(
+    suite: SuiteArgument,
+    rule: RuleOption = None,
+    dataset: DatasetOption = None,
+    expression: ExpressionOption = "",
+    only: OnlyOption = None,
+    last_failed: LastFailedOption = False,
+    seeds: SeedsOption = "",
+    force: ForceOption = False,
+    keep_stale: KeepStaleOption = False,
+    store: StoreOption = Path("results"),
+    data_dir: DataOption = None,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
+    plugin: PluginOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Show a suite's trials and what run would do about each."""
+    from snnbench import api
+    from snnbench.report.progress import KEY_DIGITS, plan_summary
+    from snnbench.suite.plan import Choose
+
+    _log_to(_console(stderr=True))
+    choose = Choose(
+        tuple(rule or ()), tuple(dataset or ()), expression, tuple(only or ()), read_seeds(seeds), last_failed
+    )
+    settings = _settings(store, data_dir, device, threads, plugin)
+    _, planned = api.plan(suite, settings, choose=choose, force=force, keep_stale=keep_stale)
+    if json_:
+        own = ("label", "state", "reason", "source", "code")
+        _print_json(
+            [
+                {"key": item.trial.key, **{name: getattr(item, name) for name in own}, **item.trial.to_json()}
+                for item in planned
+            ]
+        )
+    else:
+        rows = [(item.trial.key[:KEY_DIGITS], item.label, item.state, item.reason) for item in planned]
+        _print_table(("key", "trial", "state", "reason"), rows)
+        print(plan_summary(planned))
+    raise typer.Exit(_nothing_or_ok(planned))
+
+
+def _nothing_or_ok(planned: Iterable[Planned]) -> int:
+    return OK if any(item.state != "skip" for item in planned) else NOTHING
+
+
+@_command
+def run(
+    suite: SuiteArgument,
+    rule: RuleOption = None,
+    dataset: DatasetOption = None,
+    expression: ExpressionOption = "",
+    only: OnlyOption = None,
+    last_failed: LastFailedOption = False,
+    seeds: SeedsOption = "",
+    exit_first: Annotated[bool, typer.Option("-x", help="End after the first failure.")] = False,
+    maxfail: Annotated[int, typer.Option("--maxfail", min=0, help="End after this many failures; 0: never.")] = 0,
+    workers: Annotated[int, typer.Option("-n", "--workers", min=1, help="Trials at the same time.")] = 1,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="Kill a trial after this long.")
+    ] = None,
+    force: ForceOption = False,
+    keep_stale: KeepStaleOption = False,
+    executor: Annotated[
+        Literal["workers", "inline"],
+        typer.Option("--executor", help="A fresh process a trial, or all in this one for a debugger."),
+    ] = "workers",
+    store: StoreOption = Path("results"),
+    data_dir: DataOption = None,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
+    plugin: PluginOption = None,
+    tracking_uri: TrackingOption = None,
+    no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Hand results to no sink.")] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Run what is missing of a suite, and print its leaderboard."""
+    from snnbench import api
+    from snnbench.suite.plan import Choose
+
+    console = _console(stderr=True)
+    _log_to(console)
+    settings = _settings(store, data_dir, device, threads, plugin)
+    options = api.RunOptions(
+        choose=Choose(
+            tuple(rule or ()), tuple(dataset or ()), expression, tuple(only or ()), read_seeds(seeds), last_failed
+        ),
+        force=force,
+        keep_stale=keep_stale,
+        executor=executor,
+        workers=workers,
+        timeout_s=timeout,
+        maxfail=1 if exit_first else maxfail,
+        tracking=not no_tracking,
+        sink_options=_sink_options(tracking_uri),
+    )
+    with _progress(console) as progress:
+        report = api.run_suite(suite, settings, options, lambda event: _tell(progress, event))
+    for warning in report.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if json_:
+        _print_json([result.to_json() for result in report.results])
+    elif report.planned:
+        _console().print(_leaderboard(report, settings.host))
+        print(*report.lines, sep="\n")
+    raise typer.Exit(_run_code(report, len(report.results)))
+
+
+def _progress(console: Console) -> RunProgress:
+    from snnbench.report.progress import LiveRunProgress, RunProgress
+
+    if console.is_terminal and not _voice.quiet:
+        return LiveRunProgress(console)
+    return RunProgress(console, quiet=_voice.quiet)
+
+
+def _tell(progress: RunProgress, event: Any) -> None:
+    from snnbench import api
+    from snnbench.engine.executor import EpochFinished, TrialFinished, TrialStarted
+
+    match event:
+        case api.PlanReady(_, planned):
+            progress.planned(planned)
+        case TrialStarted(key, label):
+            progress.trial_started(key, label)
+        case EpochFinished(key, label, epoch, metrics):
+            progress.epoch_finished(key, label, epoch, metrics)
+        case TrialFinished(key, label, result):
+            progress.trial_finished(key, label, result)
+
+
+def _leaderboard(report: api.RunReport, host: Host) -> Leaderboard:
+    from snnbench.report.leaderboard import make_leaderboard
+
+    controls = [name for name, rule in host.rules.items() if rule.value.info.control]
+    return make_leaderboard(report.suite, report.planned, report.results, controls=controls)
+
+
+def _run_code(report: api.RunReport, n_results: int) -> int:
+    if report.interrupted:
+        there = f"{n_results} of {len(report.planned)} trials have a result, which is kept"
+        return _complain("interrupted", f"{there}: the same command again goes on", INTERRUPTED)
+    if any(result.status in _FAILURES for result in report.results):
+        return FAILED
+    code = _nothing_or_ok(report.planned)
+    if code == NOTHING:
+        _complain(
+            "nothing to run", "no trial is selected, or the rules decline all of them: snnbench plan says why", code
+        )
+    return code
+
+
+@_command
+def report(
+    suite: SuiteArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder for the files; else the suite's in the store.")
+    ] = None,
+    store: StoreOption = Path("results"),
+    data_dir: DataOption = None,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
+    plugin: PluginOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Print a suite's leaderboard from the store, and write it as CSV and Markdown."""
+    from snnbench import api
+
+    console = _console(stderr=True)
+    _log_to(console)
+    leaderboard = api.report(suite, _settings(store, data_dir, device, threads, plugin), out=out)
+    if json_:
+        _print_json(leaderboard.records())
+        return
+    _console().print(leaderboard)
+
+
+@_command
+def show(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="A result's key, or its beginning.")],
+    store: StoreOption = Path("results"),
+    json_: JsonOption = False,
+) -> None:
+    """Show a result: every measure, what is missing and why, where it comes from, its files."""
+    from snnbench.records.store import Store
+    from snnbench.report.result import result_lines
+
+    _log_to(_console(stderr=True))
+    results = Store(store)
+    suite, result = results.find(key)
+    files = results.files(suite, result.key)
+    if json_:
+        _print_json({**result.to_json(), "suite": suite, "files": {name: str(path) for name, path in files.items()}})
+        return
+    labels = results.arrays(suite, result.key).get("labels")
+    for line in result_lines(suite, result, files, None if labels is None else len(labels)):
+        print(line)
+
+
+@_command
+def sync(
+    suite: Annotated[str | None, typer.Argument(metavar="SUITE", help="Only this suite of the store.")] = None,
+    store: StoreOption = Path("results"),
+    tracking_uri: TrackingOption = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Write to the tracker what it lacks of the store."""
+    from snnbench import api
+
+    _log_to(_console(stderr=True))
+    lines, warnings = api.sync(_settings(store, plugin=plugin), suite, _sink_options(tracking_uri))
+    for line in lines:
+        print(line)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    raise typer.Exit(FAILED if warnings else OK)
+
+
+@_command
+def ui(
+    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 5000,
+    store: StoreOption = Path("results"),
+    tracking_uri: TrackingOption = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Open the tracker's page on the loopback address, until Ctrl-C."""
+    from snnbench import api
+
+    _log_to(_console(stderr=True))
+    if not _voice.quiet:
+        print(f"http://127.0.0.1:{port}  (Ctrl-C ends it)", file=sys.stderr)
+    api.ui(_settings(store, plugin=plugin), port=port, sink_options=_sink_options(tracking_uri))
+
+
+@_command
+def clean(
+    suite: Annotated[str | None, typer.Argument(metavar="SUITE", help="Only this suite of the store.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    store: StoreOption = Path("results"),
+    json_: JsonOption = False,
+) -> None:
+    """Delete results that run would make anew (crashed, timed out, interrupted), and leftover files."""
+    from snnbench import api
+
+    _log_to(_console(stderr=True))
+    files = [str(path) for path in api.clean(_settings(store), suite, dry_run=dry_run)]
+    if json_:
+        _print_json(files)
+        return
+    for path in files:
+        print(path)
+    print(f"{len(files)} files {'would be ' if dry_run else ''}deleted")
+
+
+@_command
+def publish(
+    suite: SuiteArgument,
+    store: StoreOption = Path("results"),
+    data_dir: DataOption = None,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Copy a complete suite's results and tables to STORE/published/SUITE, to be committed."""
+    from snnbench import api
+
+    _log_to(_console(stderr=True))
+    print(api.publish(suite, _settings(store, data_dir, device, threads, plugin)))
+
+
+@_command
+def explain(code: Annotated[str, typer.Argument(metavar="CODE", help="The code of an error: SNB204.")]) -> None:
+    """Explain an error at length."""
+    errors = {error.code: error for error in iter_errors()}
+    if code.upper() not in errors:
+        raise unknown_name("error code", code.upper(), errors)
+    print(f"{code.upper()}\n\n{inspect.cleandoc(errors[code.upper()].__doc__ or '')}")
