@@ -302,11 +302,16 @@ def report(source: SuiteSource, settings: Settings | None = None, *, out: Path |
 
     settings = settings or Settings()
     suite, planned = plan(source, settings)
-    leaderboard = make_leaderboard(suite, planned, Store(settings.store).results(suite.name))
+    leaderboard = make_leaderboard(suite, planned, controls=control_rules(settings))
     folder = out or Store(settings.store).folder(suite.name)
     write_atomically(folder / "leaderboard.csv", leaderboard.to_csv().encode())
     write_atomically(folder / "leaderboard.md", leaderboard.to_markdown().encode())
     return leaderboard
+
+
+def control_rules(settings: Settings) -> set[str]:
+    """Names of the installed rules that are control rows, not learning rules to be ranked."""
+    return {name for name, rule in settings.host.rules.items() if rule.value.info.control}
 
 
 def publish(source: SuiteSource, settings: Settings | None = None) -> Path:

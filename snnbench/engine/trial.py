@@ -299,7 +299,11 @@ class _Run:
         if not self.data.test.numel():
             raise ContractError(f"the dataset {self.trial.task.dataset} has no test samples")
         metrics |= self._inference_times(deployed)
-        facts = dict(getattr(deployed, "facts", {}))
+        facts = {
+            "decoder": deployed.decoder,
+            "pooling": deployed.pooling,
+            **getattr(deployed, "facts", {}),
+        }
         reason = collapse_reason(decide(record.evidence[-1:], labels))
         return self._outcome("collapsed" if reason else "done", reason, metrics, missing, arrays, facts)
 
