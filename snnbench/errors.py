@@ -214,7 +214,7 @@ def unknown_name(
         error: the class to make.
     """
     choices = sorted(legal)
-    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(name.lower(), choices, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
     listed = ", ".join(choices) if choices else "none"
     return error(f"unknown {kind} {name!r}", hint=f"{hint}legal: {listed}")

@@ -59,7 +59,9 @@ def derive_seed(axis: str, *index: int) -> int:
 
 # --- names with parameters -------------------------------------------------------------------------------------------
 
-_NAMED = re.compile(r"(?P<name>[a-z0-9][a-z0-9_.-]*)(?:\[(?P<params>[^\]]*)\])?")
+_NAMED = re.compile(r"(?P<name>[A-Za-z0-9*?][A-Za-z0-9*?_.-]*)(?:\[(?P<params>.*)\])?")
+# One parameter: up to a comma that is neither in quotes nor in brackets.
+_PARAM = re.compile(r"""(?:[^,'"()\[\]]|'[^']*'|"[^"]*"|\([^()]*\)|\[[^\[\]]*\])+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class Named:
 
     @classmethod
     def parse(cls, text: str) -> Named:
-        """Read ``name[param=value]``; values are Python literals, anything else is a string.
+        """Read ``name[param=value]``; a value is a Python literal or else a string, a name may hold ``*`` and ``?``.
 
         Raises:
             ParameterError: the text does not have this form.
@@ -80,7 +82,11 @@ class Named:
         if match is None:
             raise ParameterError(f"cannot read {text!r}", hint="write name or name[param=value,other=value]")
         params: dict[str, Any] = {}
-        for part in filter(None, (match["params"] or "").split(",")):
+        given = (match["params"] or "").strip()
+        parts = _PARAM.findall(given)
+        if ",".join(parts) != given:
+            raise ParameterError(f"cannot read {text!r}", hint="write param=value, joined by single commas")
+        for part in parts:
             key, equals, value = part.partition("=")
             if not equals or not key.strip():
                 raise ParameterError(f"cannot read {part!r} in {text!r}", hint="write param=value")
@@ -90,7 +96,13 @@ class Named:
     def __str__(self) -> str:
         if not self.params:
             return self.name
-        return f"{self.name}[{','.join(f'{key}={value}' for key, value in sorted(self.params.items()))}]"
+        return f"{self.name}[{','.join(f'{key}={_written(value)}' for key, value in sorted(self.params.items()))}]"
+
+
+def _written(value: Any) -> str:
+    """Write a value bare where it reads back as it is, and in quotes where it would not."""
+    plain = isinstance(value, str) and _literal(value) == value and _PARAM.fullmatch(value) and value == value.strip()
+    return value if plain else repr(value)
 
 
 def _literal(text: str) -> Any:
