@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import inspect
 import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -156,33 +157,50 @@ def _load_file(path: Path, origin: Origin) -> ModuleType:
         raise PluginError(f"{origin}: not a Python file", hint="give --plugin the path of a file that ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
 
 
 def _add(host: Host, origin: Origin, load: Callable[[], Any]) -> None:
     """Load one plugin and take over all it provides, or nothing of it."""
-    module = _attempt(origin, "cannot be imported", load)
+    module = attempt(origin, "cannot be imported", load)
+    if not isinstance(module, ModuleType):
+        raise PluginError(f"{origin}: is {module!r}, not a module", hint="the entry point has to name a module alone")
     _check_api(origin, module)
-    found = _collect(origin, module)
-    for kind, value in found:
-        name = kind.name(value)
-        holder = kind.table(host).get(name)
+    sources = _sources(module)
+    found: dict[tuple[str, str], Provided[Any]] = {}
+    for kind, value in _collect(origin, module):
+        name = attempt(origin, f"{value.__name__} has no name", functools.partial(kind.name, value))
+        holder = found.get((kind.hook, name)) or kind.table(host).get(name)
         if holder is not None:
             raise DuplicateNameError(
                 f"{origin}: the name {name!r} ({kind.hook}) is already provided by {holder.origin}",
                 hint="uninstall one of the two, or rename what it provides",
             )
-    sources = _sources(module)
-    for kind, value in found:
-        kind.table(host)[kind.name(value)] = Provided(value, origin, sources)
+        found[kind.hook, name] = Provided(value, origin, sources)
+    for kind in _KINDS:
+        kind.table(host).update({name: provided for (hook, name), provided in found.items() if hook == kind.hook})
 
 
-def _attempt(origin: Origin, what: str, call: Callable[[], T]) -> T:
-    """Call into a plugin; whatever it raises becomes an error that names it."""
+def attempt(origin: Origin, what: str, call: Callable[[], T], *, passes: type[Exception] = PluginError) -> T:
+    """Call into a plugin; whatever it raises becomes an error that names it.
+
+    Args:
+        origin: the plugin.
+        what: what failed, for the message.
+        call: what to do.
+        passes: errors that are let through as they are.
+
+    Raises:
+        PluginError: the call failed.
+    """
     try:
         return call()
-    except PluginError:
+    except passes:
         raise
     except (Exception, SystemExit) as error:
         raise PluginError(
@@ -218,16 +236,30 @@ def _collect(origin: Origin, module: ModuleType) -> list[tuple[_Kind, Any]]:
         raise PluginHookError(f"{origin}: implements no hook", hint=f"hooks: {', '.join(names)}")
     found: list[tuple[_Kind, Any]] = []
     for kind in _KINDS:
-        answers = _attempt(origin, f"{kind.hook} failed", getattr(manager.hook, kind.hook))
-        for value in (value for answer in answers for value in answer):
+        caller = getattr(manager.hook, kind.hook)
+        for value in attempt(origin, f"{kind.hook} failed", functools.partial(_answer, caller)):
             if not (isinstance(value, type) and issubclass(value, kind.base)):
                 raise PluginHookError(
                     f"{origin}: {kind.hook} returned {value!r}",
                     hint=f"return classes derived from {kind.base.__name__}",
                 )
-            _attempt(origin, f"{value.__name__} has no name", functools.partial(kind.name, value))
+            if inspect.isabstract(value):
+                lacks = ", ".join(sorted(value.__abstractmethods__))
+                raise PluginHookError(
+                    f"{origin}: {value.__name__} lacks {lacks}", hint=f"see snnbench.{kind.base.__name__}"
+                )
             found.append((kind, value))
     return found
+
+
+def _answer(caller: pluggy.HookCaller) -> list[Any]:
+    """What the one plugin behind a hook returns; nothing if it does not implement the hook."""
+    if not caller.get_hookimpls():
+        return []
+    answers = caller()
+    if not answers:
+        raise TypeError("it returned None, not a list of classes")
+    return list(answers[0])
 
 
 def _hook_names(manager: pluggy.PluginManager, module: ModuleType) -> Iterable[str]:
@@ -235,8 +267,10 @@ def _hook_names(manager: pluggy.PluginManager, module: ModuleType) -> Iterable[s
 
 
 def _sources(module: ModuleType) -> tuple[Path, ...]:
-    """The files whose change makes results stale: the package's, or the one module's."""
-    if module.__file__ is None:
+    """The files whose change makes results stale: those of the package that the module is in, or the one module's."""
+    package = sys.modules.get(module.__name__.partition(".")[0], module)
+    file = package.__file__ or module.__file__
+    if file is None:
         return ()
-    path = Path(module.__file__)
+    path = Path(file)
     return tuple(sorted(path.parent.rglob("*.py"))) if path.name == "__init__.py" else (path,)
