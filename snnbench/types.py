@@ -397,6 +397,7 @@ class Batch:
         dt_ms: length of a step.
         targets: ``[B]`` int64 classes; None in inference.
         constant: the input is the same in every step.
+        real_valued: the input is real values, not spikes: whoever multiplies it says so with ``Recorder.analog``.
     """
 
     inputs: Tensor | Events
@@ -405,6 +406,7 @@ class Batch:
     dt_ms: float
     targets: Tensor | None = None
     constant: bool = False
+    real_valued: bool = False
 
     @property
     def dense(self) -> Tensor:

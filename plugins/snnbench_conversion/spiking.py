@@ -102,10 +102,11 @@ class ConvertedNetwork:
         """
         layers = zip(self.network.graph, self.network.synapses, strict=True)
         biased = {layer.name for layer, synapse in layers if synapse.bias is not None}
+        first = self.network.graph.weighted[0].name
         if batch.constant:
-            first = self.network.graph.weighted[0].name
-            recorder.analog(first, 1)
             biased.discard(first)
+        if batch.real_valued:
+            recorder.analog(first, 1 if batch.constant else batch.n_steps)
         trains, currents = self.simulate(batch)
         for name, train in trains.items():
             recorder.spikes(name, train, bias=name in biased)

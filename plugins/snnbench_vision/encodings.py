@@ -88,8 +88,9 @@ class Direct(Encoding):
         inputs = (values - params.mean) / params.std
         steps = window_steps(task)
         if steps == task.n_steps:
-            return Batch(inputs, len(values), task.n_steps, task.dt_ms, constant=True)
-        return Batch(lasting(inputs.expand(steps, *inputs.shape), task), len(values), task.n_steps, task.dt_ms)
+            return Batch(inputs, len(values), task.n_steps, task.dt_ms, constant=True, real_valued=True)
+        shown = lasting(inputs.expand(steps, *inputs.shape), task)
+        return Batch(shown, len(values), task.n_steps, task.dt_ms, real_valued=True)
 
 
 class Rate(Encoding):

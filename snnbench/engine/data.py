@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,7 @@ class TaskData:
         augmentation = Augmentation(self.task.augment, len(self._y), self._seed, epoch, self.train.device)
         for index in self.train[order].split(batch_size):
             batch = self._batch(index, epoch, augmentation)
-            yield Batch(batch.inputs, batch.size, batch.n_steps, batch.dt_ms, self._y[index], batch.constant)
+            yield replace(batch, targets=self._y[index])
 
     def evaluation_batches(self, indices: Tensor, batch_size: int) -> Iterator[Batch]:
         """Yield samples in order, not augmented, without classes."""

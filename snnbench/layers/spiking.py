@@ -96,10 +96,11 @@ class LIFStack(nn.Module):
         biased = {
             layer.name for layer, synapse in zip(self.graph, self.synapses, strict=True) if synapse.bias is not None
         }
+        first = self.graph.weighted[0].name
         if batch.constant:
-            first = self.graph.weighted[0].name
-            recorder.analog(first, 1)
             biased.discard(first)
+        if batch.real_valued:
+            recorder.analog(first, 1 if batch.constant else batch.n_steps)
         output = self(batch, lambda name, spikes: recorder.spikes(name, spikes, bias=name in biased))
         if self.decoder != "count":
             recorder.readout(output, bias="output" in biased)

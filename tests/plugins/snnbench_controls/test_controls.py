@@ -27,7 +27,7 @@ def digits():
 
 
 def batch(x, y=None):
-    return Batch(x, len(x), N_STEPS, 1.0, y, constant=True)
+    return Batch(x, len(x), N_STEPS, 1.0, y, constant=True, real_valued=True)
 
 
 def spike_batch(x, y=None):

@@ -25,7 +25,7 @@ class Digits:
     test_y: torch.Tensor
 
     def batch(self, x, n_steps, y=None):
-        return Batch(x, len(x), n_steps, 1.0, y, constant=True)
+        return Batch(x, len(x), n_steps, 1.0, y, constant=True, real_valued=True)
 
     def test_batch(self, n_steps):
         return self.batch(self.test_x, n_steps)

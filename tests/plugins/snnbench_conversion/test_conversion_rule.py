@@ -82,7 +82,9 @@ def by_hand(*weights, thresholds, initial_share=0.5, biases=None):
 
 
 def constant_batch(values, n_steps):
-    return Batch(torch.as_tensor(values, dtype=torch.float64), len(values), n_steps, 1.0, constant=True)
+    return Batch(
+        torch.as_tensor(values, dtype=torch.float64), len(values), n_steps, 1.0, constant=True, real_valued=True
+    )
 
 
 @pytest.mark.parametrize(

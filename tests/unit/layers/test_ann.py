@@ -20,7 +20,7 @@ def samples(n=5, shape=(2, 6, 6)):
 
 def test_time_average_of_a_constant_is_the_constant_and_of_spikes_their_rate():
     values = samples()
-    assert torch.equal(time_average(Batch(values, 5, 7, 1.0, constant=True)), values)
+    assert torch.equal(time_average(Batch(values, 5, 7, 1.0, constant=True, real_valued=True)), values)
     spikes = torch.tensor([[0.0, 1.0], [1.0, 1.0], [0.0, 1.0], [0.0, 0.0]])[:, None]
     assert time_average(Batch(spikes, 1, 4, 1.0)).tolist() == [[0.25, 0.75]]
 
@@ -89,7 +89,7 @@ def test_deployed_hands_over_logits_and_multiplications_once(notation, pooling):
     recorder = CountingRecorder(
         network.graph, n_steps=3, dt_ms=1.0, decoder=deployed.decoder, pooling=deployed.pooling, real_valued=True
     )
-    recorder.record(deployed.infer, Batch(samples(), 5, 3, 1.0, constant=True))
+    recorder.record(deployed.infer, Batch(samples(), 5, 3, 1.0, constant=True, real_valued=True))
     record = recorder.result()
     assert deployed.pooling == pooling
     torch.testing.assert_close(torch.tensor(record.evidence), network(samples()).detach().expand(3, -1, -1))

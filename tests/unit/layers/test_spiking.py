@@ -28,7 +28,7 @@ def dense_batch(n_steps=5, size=3):
 
 
 def constant_batch(n_steps=5, size=3):
-    return Batch(values(size, 2, 6, 6), size, n_steps, 1.0, constant=True)
+    return Batch(values(size, 2, 6, 6), size, n_steps, 1.0, constant=True, real_valued=True)
 
 
 class Collector:
