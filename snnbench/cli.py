@@ -7,6 +7,7 @@ need when they run, so that ``--help`` loads neither torch nor plugins.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import json
@@ -14,7 +15,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from snnbench import api
     from snnbench.plugins import Host
-    from snnbench.report.leaderboard import Leaderboard
     from snnbench.report.progress import RunProgress
     from snnbench.suite.plan import Planned
 
@@ -54,6 +54,11 @@ class _Voice:
     verbose: bool = False
     quiet: bool = False
 
+    @property
+    def level(self) -> int:
+        """What is logged."""
+        return logging.INFO if self.verbose else logging.ERROR if self.quiet else logging.WARNING
+
 
 _voice = _Voice()
 
@@ -71,11 +76,12 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def command(*, verbose: bool, quiet: bool, **options: Any) -> None:
         _voice.verbose, _voice.quiet = verbose, quiet
-        function(**options)
+        with _logging(_stderr()):
+            function(**options)
 
     common = {
         "verbose": Annotated[bool, typer.Option("-v", "--verbose", help="Log more, and tracebacks of errors.")],
-        "quiet": Annotated[bool, typer.Option("-q", "--quiet", help="No progress, and no warnings.")],
+        "quiet": Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")],
     }
     keyword = inspect.Parameter.KEYWORD_ONLY
     own = inspect.signature(function, eval_str=True).parameters.values()
@@ -130,13 +136,21 @@ def _complain(message: str, hint: str, code: int) -> int:
     return code
 
 
-def _console(*, stderr: bool = False) -> Console:
+def _stdout() -> Console:
     from rich.console import Console
 
-    console = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    console = Console(markup=False, highlight=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _PIPE_WIDTH
     return console
+
+
+@functools.cache
+def _stderr() -> Console:
+    """The one console of standard error, which progress, warnings and log lines share."""
+    from rich.console import Console
+
+    return Console(stderr=True, markup=False, highlight=False, emoji=False)
 
 
 class _ConsoleLog(logging.Handler):
@@ -146,14 +160,29 @@ class _ConsoleLog(logging.Handler):
         super().__init__()
         self._console = console
         self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        # A trial's own log is a file; where it runs in this process its lines come by here too.
+        self.addFilter(lambda record: _voice.verbose or not record.name.startswith("snnbench.trial."))
 
     def emit(self, record: logging.LogRecord) -> None:
         self._console.print(self.format(record), soft_wrap=True)
 
 
-def _log_to(console: Console) -> None:
-    level = logging.INFO if _voice.verbose else logging.ERROR if _voice.quiet else logging.WARNING
-    logging.basicConfig(level=level, handlers=[_ConsoleLog(console)], force=True)
+@contextlib.contextmanager
+def _logging(console: Console) -> Iterator[None]:
+    handler, root = _ConsoleLog(console), logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(_voice.level)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.removeHandler(handler)
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def _print_json(data: Any) -> None:
@@ -168,7 +197,7 @@ def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     table = Table(*header, box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for row in rows:
         table.add_row(*map(Text, row))
-    _console().print(table)
+    _stdout().print(table)
 
 
 @app.callback(invoke_without_command=True)
@@ -327,26 +356,27 @@ def info(
         schema = Suite.model_json_schema()
         _print_json(schema) if json_ else _print_schema(schema)
         return
-    if name in shipped_suites():
-        content = load_suite(name).model_dump(mode="json", exclude_unset=True)
-        _print_json(content) if json_ else print(shipped_suites()[name].read_text(), end="")
-        return
-    host = _settings(plugin=plugin).host
+    host, suites = _settings(plugin=plugin).host, shipped_suites()
     found = _descriptions(host, name)
-    if not found:
-        legal = [*host.rules, *host.datasets, *host.encodings, *shipped_suites(), "suite"]
+    if not found and name not in suites:
+        legal = [*host.rules, *host.datasets, *host.encodings, *suites, "suite"]
         raise unknown_name("rule, dataset, encoding or suite", name, legal)
     if json_:
-        _print_json(
-            [{**facts, "parameters": params.model_json_schema()} if params else facts for facts, params in found]
-        )
+        data = [{**facts, "parameters": params.model_json_schema()} if params else facts for facts, params in found]
+        if name in suites:
+            data.append({"kind": "suite", **load_suite(name).model_dump(mode="json", exclude_unset=True)})
+        _print_json(data)
         return
     for facts, params in found:
         for key, value in facts.items():
             if value not in ("", None):
                 print(f"{key:<14} {value if isinstance(value, str) else json.dumps(value)}")
         if params:
+            print()
             _print_parameters(params)
+        print()
+    if name in suites:
+        print(suites[name].read_text(), end="")
 
 
 def _descriptions(host: Host, name: str) -> list[tuple[dict[str, Any], type[BaseModel] | None]]:
@@ -372,14 +402,11 @@ def _print_parameters(params: type[BaseModel]) -> None:
     if not fields:
         print("no parameters")
         return
-    print()
     _print_table(
-        ("parameter", "default", "legal", "searched in tuning", "meaning"),
-        [
-            (name, json.dumps(field.get("default")), _legal(field), _searched(field), field.get("description", ""))
-            for name, field in fields.items()
-        ],
+        ("parameter", "default", "legal", "searched in tuning"),
+        [(name, json.dumps(field.get("default")), _legal(field), _searched(field)) for name, field in fields.items()],
     )
+    print(f"\n{inspect.getdoc(params)}")
 
 
 def _legal(field: Mapping[str, Any]) -> str:
@@ -419,8 +446,7 @@ def prepare(
 
     from snnbench import api
 
-    console = _console(stderr=True)
-    _log_to(console)
+    console = _stderr()
     text = TextColumn("{task.description}", markup=False)
     quiet = _voice.quiet or not console.is_terminal
     with Progress(text, BarColumn(), DownloadColumn(), console=console, disable=quiet) as bars:
@@ -464,7 +490,6 @@ def plan(
     from snnbench.report.progress import KEY_DIGITS, plan_summary
     from snnbench.suite.plan import Choose
 
-    _log_to(_console(stderr=True))
     choose = Choose(
         tuple(rule or ()), tuple(dataset or ()), expression, tuple(only or ()), read_seeds(seeds), last_failed
     )
@@ -521,10 +546,10 @@ def run(
 ) -> None:
     """Run what is missing of a suite, and print its leaderboard."""
     from snnbench import api
+    from snnbench.report.leaderboard import make_leaderboard
     from snnbench.suite.plan import Choose
 
-    console = _console(stderr=True)
-    _log_to(console)
+    console = _stderr()
     settings = _settings(store, data_dir, device, threads, plugin)
     options = api.RunOptions(
         choose=Choose(
@@ -541,14 +566,15 @@ def run(
     )
     with _progress(console) as progress:
         report = api.run_suite(suite, settings, options, lambda event: _tell(progress, event))
-    for warning in report.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    _warn(report.warnings)
     if json_:
         _print_json([result.to_json() for result in report.results])
     elif report.planned:
-        _console().print(_leaderboard(report, settings.host))
-        print(*report.lines, sep="\n")
-    raise typer.Exit(_run_code(report, len(report.results)))
+        controls = api.control_rules(settings)
+        _stdout().print(make_leaderboard(report.suite, report.planned, report.results, controls=controls))
+        for line in report.lines:
+            print(line)
+    raise typer.Exit(_run_code(report))
 
 
 def _progress(console: Console) -> RunProgress:
@@ -574,16 +600,9 @@ def _tell(progress: RunProgress, event: Any) -> None:
             progress.trial_finished(key, label, result)
 
 
-def _leaderboard(report: api.RunReport, host: Host) -> Leaderboard:
-    from snnbench.report.leaderboard import make_leaderboard
-
-    controls = [name for name, rule in host.rules.items() if rule.value.info.control]
-    return make_leaderboard(report.suite, report.planned, report.results, controls=controls)
-
-
-def _run_code(report: api.RunReport, n_results: int) -> int:
+def _run_code(report: api.RunReport) -> int:
     if report.interrupted:
-        there = f"{n_results} of {len(report.planned)} trials have a result, which is kept"
+        there = f"{len(report.results)} of {len(report.planned)} trials have ended, and their results are kept"
         return _complain("interrupted", f"{there}: the same command again goes on", INTERRUPTED)
     if any(result.status in _FAILURES for result in report.results):
         return FAILED
@@ -611,13 +630,11 @@ def report(
     """Print a suite's leaderboard from the store, and write it as CSV and Markdown."""
     from snnbench import api
 
-    console = _console(stderr=True)
-    _log_to(console)
     leaderboard = api.report(suite, _settings(store, data_dir, device, threads, plugin), out=out)
     if json_:
         _print_json(leaderboard.records())
         return
-    _console().print(leaderboard)
+    _stdout().print(leaderboard)
 
 
 @_command
@@ -630,7 +647,6 @@ def show(
     from snnbench.records.store import Store
     from snnbench.report.result import result_lines
 
-    _log_to(_console(stderr=True))
     results = Store(store)
     suite, result = results.find(key)
     files = results.files(suite, result.key)
@@ -652,12 +668,10 @@ def sync(
     """Write to the tracker what it lacks of the store."""
     from snnbench import api
 
-    _log_to(_console(stderr=True))
     lines, warnings = api.sync(_settings(store, plugin=plugin), suite, _sink_options(tracking_uri))
     for line in lines:
         print(line)
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    _warn(warnings)
     raise typer.Exit(FAILED if warnings else OK)
 
 
@@ -671,7 +685,6 @@ def ui(
     """Open the tracker's page on the loopback address, until Ctrl-C."""
     from snnbench import api
 
-    _log_to(_console(stderr=True))
     if not _voice.quiet:
         print(f"http://127.0.0.1:{port}  (Ctrl-C ends it)", file=sys.stderr)
     api.ui(_settings(store, plugin=plugin), port=port, sink_options=_sink_options(tracking_uri))
@@ -687,7 +700,6 @@ def clean(
     """Delete results that run would make anew (crashed, timed out, interrupted), and leftover files."""
     from snnbench import api
 
-    _log_to(_console(stderr=True))
     files = [str(path) for path in api.clean(_settings(store), suite, dry_run=dry_run)]
     if json_:
         _print_json(files)
@@ -709,7 +721,6 @@ def publish(
     """Copy a complete suite's results and tables to STORE/published/SUITE, to be committed."""
     from snnbench import api
 
-    _log_to(_console(stderr=True))
     print(api.publish(suite, _settings(store, data_dir, device, threads, plugin)))
 
 

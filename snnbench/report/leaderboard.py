@@ -145,12 +145,13 @@ class Leaderboard:
                 yield f"{row.name}: seed {', '.join(map(str, seeds))} {reason}"
             if row.n_done and not row.complete and not row.control:
                 yield f"{row.name} has no rank: its mean is over {row.n_done} of {len(row.trials)} seeds."
+        gaps: dict[tuple[str, str], list[str]] = {}
         for column in self._columns(block):
-            gaps: dict[str, list[str]] = {}
-            for row in rows:
-                if column.metric in row.missing:
-                    gaps.setdefault(row.missing[column.metric], []).append(row.name)
-            yield from (f"No {column.title} for {', '.join(names)}: {reason}." for reason, names in gaps.items())
+            reasons = dict.fromkeys(row.missing[column.metric] for row in rows if column.metric in row.missing)
+            for reason in reasons:
+                names = ", ".join(row.name for row in rows if row.missing.get(column.metric) == reason)
+                gaps.setdefault((names, reason), []).append(column.title)
+        yield from (f"{names}: no {', '.join(titles)}: {reason}." for (names, reason), titles in gaps.items())
         if any(row.stale for row in rows):
             yield f"{_STALE} made by other code than is installed; snnbench run makes it anew."
         if any(row.parallel for row in rows):
@@ -277,7 +278,7 @@ def _tables(grid: _Grid, max_width: int) -> Iterator[Table]:
     pieces: list[list[int]] = [[]]
     room = free = max_width - sum(widths[:2]) - 2 * gap
     for index in range(2, len(widths)):
-        if pieces[-1] and widths[index] > free:
+        if pieces[-1] and widths[index] + gap > free:
             pieces.append([])
             free = room
         pieces[-1].append(index)
