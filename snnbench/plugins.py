@@ -244,7 +244,7 @@ def _collect(origin: Origin, module: ModuleType) -> list[tuple[_Kind, Any]]:
                     hint=f"return classes derived from {kind.base.__name__}",
                 )
             if inspect.isabstract(value):
-                lacks = ", ".join(sorted(value.__abstractmethods__))
+                lacks = ", ".join(sorted(value.__abstractmethods__))  # type: ignore[attr-defined]
                 raise PluginHookError(
                     f"{origin}: {value.__name__} lacks {lacks}", hint=f"see snnbench.{kind.base.__name__}"
                 )

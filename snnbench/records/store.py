@@ -14,11 +14,12 @@ import logging
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from snnbench.errors import StoreError, unknown_name
+from snnbench.errors import SnnbenchError, StoreError, UnknownNameError, unknown_name
 from snnbench.types import Result
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SIDECARS = ("npz", "safetensors", "log")
+
+LEFT_S = 600.0
+"""A temporary file of this age was left by a process that is gone; a younger one may be being written."""
 
 
 class Stored(NamedTuple):
@@ -100,25 +104,29 @@ class Store:
 
         Args:
             suite: in whose folder.
-            result: the result; an older one of the same key is replaced.
+            result: the result; an older one of the same key is replaced, its sidecars too.
             arrays: predictions per sample and curves.
             state: the selected epoch's state.
 
         Raises:
             StoreError: a file cannot be written.
         """
-        if arrays is not None:
+        if arrays:
             import numpy as np
 
             buffer = io.BytesIO()
             np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
             write_atomically(self.path(suite, result.key, "npz"), buffer.getvalue())
-        if state is not None:
+        if state:
             import safetensors.torch
 
-            write_atomically(self.path(suite, result.key, "safetensors"), safetensors.torch.save(dict(state)))
+            dense = {name: tensor.contiguous() for name, tensor in state.items()}
+            write_atomically(self.path(suite, result.key, "safetensors"), safetensors.torch.save(dense))
         text = json.dumps(result.to_json(), indent=1, sort_keys=True, allow_nan=False)
         write_atomically(self.path(suite, result.key, "json"), text.encode() + b"\n")
+        for suffix, written in (("npz", arrays), ("safetensors", state)):
+            if not written:  # an older result's, which must not be taken for this one's
+                self.path(suite, result.key, suffix).unlink(missing_ok=True)
 
     def adopt(self, key: str, source: str, target: str) -> None:
         """Copy a finished result of one suite into another that contains the same trial; sidecars first."""
@@ -131,7 +139,12 @@ class Store:
         Raises:
             StoreError: the file is not a result.
         """
-        return _read(self.path(suite, key, "json"))
+        path = self.path(suite, key, "json")
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise StoreError(f"cannot read {path}: {error}", hint="snnbench run makes it again") from None
+        return _parse(content, path)
 
     def arrays(self, suite: str, key: str) -> dict[str, np.ndarray]:
         """Read a result's arrays; empty if it has none (a failed trial)."""
@@ -145,11 +158,21 @@ class Store:
 
     def results(self, suite: str | None = None) -> list[Stored]:
         """Read every result, or those of one suite, in the order of their files. Unreadable files are warned of."""
-        with self._index() as index:
+        runs = self.root / "runs"
+        if not runs.is_dir():
+            return []
+        with contextlib.closing(self._index(runs)) as index:
             rows = index.execute(
-                "SELECT suite, data FROM result WHERE ? IS NULL OR suite = ? ORDER BY suite, key", (suite, suite)
-            )
-            return [Stored(name, Result.from_json(json.loads(data))) for name, data in rows]
+                "SELECT suite, key, content FROM stored WHERE ? IS NULL OR suite = ? ORDER BY suite, key",
+                (suite, suite),
+            ).fetchall()
+        stored = []
+        for name, key, content in rows:
+            try:
+                stored.append(Stored(name, _parse(content, self.path(name, key, "json"))))
+            except StoreError as error:
+                logger.warning("%s", error)
+        return stored
 
     def find(self, key: str) -> Stored:
         """Return the result whose key starts with ``key``.
@@ -161,7 +184,12 @@ class Store:
         found = {item.result.key: item for item in stored if item.result.key.startswith(key)}
         if len(found) == 1:
             return next(iter(found.values()))
-        raise unknown_name("result key" if not found else "(ambiguous) result key", key, {i.result.key for i in stored})
+        if found:
+            raise UnknownNameError(
+                f"{key!r} is the beginning of {len(found)} result keys",
+                hint=f"say more of it: {', '.join(sorted(found))}",
+            )
+        raise unknown_name("result key", key, {item.result.key for item in stored})
 
     def suites(self) -> list[str]:
         """Names of the suites that have results."""
@@ -175,71 +203,72 @@ class Store:
 
     def sweep(self) -> int:
         """Delete temporary files that killed processes left, and return how many there were."""
-        left = list((self.root / "runs").glob("*/.*.tmp"))
-        for path in left:
-            path.unlink(missing_ok=True)
-        return len(left)
+        count = 0
+        for path in (self.root / "runs").glob("*/.*.tmp"):
+            with contextlib.suppress(FileNotFoundError):  # another process has just renamed or swept it
+                if time.time() - path.stat().st_mtime > LEFT_S:
+                    path.unlink()
+                    count += 1
+        return count
 
-    @contextlib.contextmanager
-    def _index(self) -> Iterator[sqlite3.Connection]:
+    def _index(self, runs: Path) -> sqlite3.Connection:
         """Open the index, brought up to date with the files."""
-        runs = self.root / "runs"
-        if not runs.is_dir():
-            with contextlib.closing(_connect(":memory:")) as empty:
-                yield empty
-            return
+        file = self.root / "index.sqlite"
         try:
-            index = _connect(str(self.root / "index.sqlite"))
-        except sqlite3.DatabaseError:  # damaged, or the folder is read-only: the files are what counts
-            logger.warning("the index of %s cannot be used and is rebuilt in memory", self.root)
-            index = _connect(":memory:")
-        with contextlib.closing(index):
-            _refresh(index, runs)
-            yield index
+            return _open_index(str(file), runs)
+        except sqlite3.OperationalError as error:  # read-only, no space, locked for long
+            logger.warning("the index %s cannot be used (%s): every result is read anew", file, error)
+            return _open_index(":memory:", runs)
+        except sqlite3.DatabaseError as error:
+            logger.warning("the index %s is damaged (%s) and is made anew", file, error)
+            file.unlink(missing_ok=True)
+            return _open_index(str(file), runs)
 
 
-def _read(path: Path) -> Result:
+def _parse(content: bytes, path: Path) -> Result:
     try:
-        return Result.from_json(json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        return Result.from_json(json.loads(content))
+    except (ValueError, TypeError, KeyError, AttributeError, SnnbenchError) as error:
         raise StoreError(
             f"{path} is not a result: {error}", hint="move the file away to have its trial run again"
         ) from None
 
 
-def _connect(name: str) -> sqlite3.Connection:
+def _open_index(name: str, runs: Path) -> sqlite3.Connection:
     index = sqlite3.connect(name, timeout=30)
-    index.execute(
-        "CREATE TABLE IF NOT EXISTS result (suite TEXT, key TEXT, mtime INTEGER, size INTEGER, data TEXT,"
-        " PRIMARY KEY (suite, key))"
-    )
+    try:
+        index.execute(
+            "CREATE TABLE IF NOT EXISTS stored (suite TEXT, key TEXT, mtime INTEGER, size INTEGER, content BLOB,"
+            " PRIMARY KEY (suite, key))"
+        )
+        _refresh(index, runs)
+    except BaseException:
+        index.close()
+        raise
     return index
 
 
 def _refresh(index: sqlite3.Connection, runs: Path) -> None:
     known = {
         (suite, key): (mtime, size)
-        for suite, key, mtime, size in index.execute("SELECT suite, key, mtime, size FROM result")
+        for suite, key, mtime, size in index.execute("SELECT suite, key, mtime, size FROM stored")
     }
     there: dict[tuple[str, str], tuple[int, int]] = {}
-    for folder in runs.iterdir():
-        if folder.is_dir():
-            for entry in os.scandir(folder):
-                if entry.name.endswith(".json") and not entry.name.startswith("."):
-                    stat = entry.stat()
-                    there[folder.name, entry.name.removesuffix(".json")] = (stat.st_mtime_ns, stat.st_size)
+    for path in runs.glob("*/[!.]*.json"):
+        with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+            stat = path.stat()
+            there[path.parent.name, path.stem] = (stat.st_mtime_ns, stat.st_size)
     gone = known.keys() - there.keys()
-    changed = [place for place, stamp in there.items() if known.get(place) != stamp]
-    if not gone and not changed:
-        return
-    rows = []
-    for suite, key in changed:
-        path = runs / suite / f"{key}.json"
-        try:
-            rows.append((suite, key, *there[suite, key], json.dumps(_read(path).to_json())))
-        except StoreError as error:
-            logger.warning("%s", error)
-            gone.add((suite, key))
-    with index:
-        index.executemany("DELETE FROM result WHERE suite = ? AND key = ?", gone)
-        index.executemany("INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?)", rows)
+    changed = []
+    for place, stamp in there.items():
+        if known.get(place) != stamp:
+            path = runs / place[0] / f"{place[1]}.json"
+            try:
+                changed.append((*place, *stamp, path.read_bytes()))
+            except OSError as error:
+                logger.warning("%s cannot be read: %s", path, error)
+                gone.add(place)
+    if gone or changed:
+        with index:
+            index.executemany("DELETE FROM stored WHERE suite = ? AND key = ?", gone)
+            index.executemany("INSERT OR REPLACE INTO stored VALUES (?, ?, ?, ?, ?)", changed)
