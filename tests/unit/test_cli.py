@@ -2,6 +2,7 @@ import csv
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -323,3 +324,15 @@ def test_info_suite_prints_its_schema(capsys):
 def test_explain_prints_the_long_explanation(capsys):
     assert main(["explain", "snb203"]) == 0
     assert "15c5-2a-40c5-2a-300" in capsys.readouterr().out
+
+
+def test_prepare_of_embedded_data_has_nothing_to_do(capsys):
+    assert main(["prepare", "digits", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_publish_copies_a_complete_suite(suite, store, capsys):
+    assert main(["publish", suite, "--store", store, "--threads", "1"]) == 0
+    folder = Path(capsys.readouterr().out.strip())
+    assert {"leaderboard.csv", "leaderboard.md"} <= {path.name for path in folder.iterdir()}
+    assert main(["publish", suite, "--store", "empty", "--threads", "1"]) == 4
