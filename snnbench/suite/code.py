@@ -22,11 +22,12 @@ def code_digest(plugin_sources: Iterable[Path]) -> str:
     Args:
         plugin_sources: files of the rule's, the dataset's and the encoding's plugins.
     """
-    files = sorted({*plugin_sources, *_harness_files()})
-    total = hashlib.sha256()
-    for path in files:
-        total.update(f"{path.parent.name}/{path.name}:{_digest_file(path, path.stat().st_mtime_ns)}\n".encode())
-    return total.hexdigest()[:16]
+    # Sorted by what is digested, not by where the files lie: another machine has them elsewhere.
+    lines = sorted(
+        f"{path.parent.name}/{path.name}:{_digest_file(path, path.stat().st_mtime_ns)}\n"
+        for path in {*plugin_sources, *_harness_files()}
+    )
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
 
 def _harness_files() -> Iterable[Path]:
@@ -43,11 +44,12 @@ def _harness_files() -> Iterable[Path]:
 def _digest_file(path: Path, mtime_ns: int) -> str:  # noqa: ARG001 - the cache's key: a file edited meanwhile is read anew
     content = path.read_bytes()
     if path.suffix == ".py":
-        tree = ast.parse(content)
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-                first = node.body[0] if node.body else None
-                if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                    node.body = node.body[1:]
-        content = ast.dump(tree).encode()
+        # Written back to source: a dump of the tree differs between versions of Python.
+        content = ast.unparse(_WithoutDocstrings().visit(ast.parse(content))).encode()
     return hashlib.sha256(content).hexdigest()
+
+
+class _WithoutDocstrings(ast.NodeTransformer):
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        """Drop a constant that stands alone: a docstring of anything, attributes included."""
+        return None if isinstance(node.value, ast.Constant) else node

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from math import isfinite
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from snnbench.errors import SuiteError, unknown_name
+from snnbench.errors import ParameterError, SuiteError, UsageError, unknown_name
 from snnbench.kernels import default_backend
-from snnbench.plugins import Host
+from snnbench.plugins import Host, attempt
 from snnbench.records.store import Store
 from snnbench.rule import checked_params
 from snnbench.suite.code import code_digest
@@ -126,15 +128,19 @@ def make_plan(
     if len(set(keys)) < len(keys):
         twice = next(item for item in planned if keys.count(item.trial.key) > 1)
         raise SuiteError(
-            f"the suite {suite.name!r} contains the trial {twice.label} twice", hint="remove a [[task]] or [[rule]]"
+            f"the suite {suite.name!r} contains the trial {twice.label} twice",
+            hint="remove a [[task]], a [[rule]] or a seed",
         )
+    for key in choose.keys:
+        if not any(there.startswith(key) for there in keys):
+            raise unknown_name(f"key of suite {suite.name}", key, keys)
     wanted = _filter(choose)
     return [item for item in planned if wanted(item)]
 
 
 def _stored(store: Store, suite: str) -> dict[str, tuple[str, Result]]:
-    """What the store has, by key; this suite's own result goes before another suite's."""
-    found = sorted(store.results(), key=lambda item: item.suite == suite)
+    """What the store has, by key; finished ones go before failed ones, this suite's before others'."""
+    found = sorted(store.results(), key=lambda item: (item.result.finished, item.suite == suite))
     return {item.result.key: (item.suite, item.result) for item in found}
 
 
@@ -144,7 +150,7 @@ def _trials(
     provided_dataset = host.dataset(section.dataset)
     info = provided_dataset.value.info
     provided_rule = host.rule(rule_section.name)
-    rule = provided_rule.value()
+    rule = attempt(provided_rule.origin, "the rule cannot be made", provided_rule.value)
     if section.split not in info.splits:
         raise unknown_name(f"split of {info.name}", section.split, info.splits, error=SuiteError)
     wanted = rule_section.encoding or section.encoding
@@ -156,7 +162,7 @@ def _trials(
         dataset=info.name,
         split=section.split,
         augment=section.augment,
-        encoding=Named(encoding.name, encoding_params.model_dump()),
+        encoding=Named(encoding.name, encoding_params.model_dump(mode="json")),
         n_steps=rule_section.n_steps or section.n_steps or info.n_steps,
         dt_ms=rule_section.dt_ms or section.dt_ms or info.dt_ms,
         t_input_ms=section.t_input_ms,
@@ -167,20 +173,29 @@ def _trials(
     network.graph(task.input_shape, task.n_classes)
     if task.augment != "none" and len(task.input_shape) != 3:
         raise SuiteError(f"{info.name} has no images to {task.augment}", hint='say augment = "none"')
-    params = checked_params(rule.info.name, provided_rule.value.Params, rule_section.params).model_dump()
+    params = checked_params(rule.info.name, provided_rule.value.Params, rule_section.params).model_dump(mode="json")
+    for name, value in params.items():
+        if isinstance(value, float) and not isfinite(value):
+            raise ParameterError(f"{name} of {rule.info.name} is {value}", hint="give a finite number")
     if suite.protocol.selection == "validation" and not section.validation:
         raise SuiteError(
             f"validation = 0 leaves the epoch on {info.name} nothing to be chosen on",
             hint='keep a share of the training samples, or say selection = "last" or "best-test" in [protocol]',
         )
-    reason = rule.skip(task, network) or ""
-    if encoding.name not in rule.info.encodings:
+    if encoding.name in rule.info.encodings:
+        reason = attempt(provided_rule.origin, "skip failed", lambda: rule.skip(task, network)) or ""
+    else:
         reason = (
             f"{rule.info.name} does not take the encoding {encoding.name}; it takes {', '.join(rule.info.encodings)}"
         )
     sources = (*provided_rule.sources, *provided_dataset.sources, *provided_encoding.sources)
     code = code_digest(sources)
-    dataset_digest = provided_dataset.value().digest(machine.data_dir)
+    dataset_digest = attempt(
+        provided_dataset.origin,
+        "digest failed",
+        lambda: provided_dataset.value().digest(machine.data_dir),
+        passes=UsageError,  # missing data, which the user can mend
+    )
     for seed in choose.seeds or suite.suite.seed_list:
         trial = Trial(
             rule=rule.info.name,
@@ -224,10 +239,14 @@ def _compare(
 
 def _check_choice(choose: Choose, suite: Suite, host: Host) -> None:
     for text in choose.rules:
-        name = Named.parse(text).name
-        if not any(fnmatch(section.name, name) for section in suite.rule):
-            host.rule(name)  # an unknown rule is told apart from one that this suite lacks
-            raise unknown_name(f"rule of suite {suite.name}", name, [section.name for section in suite.rule])
+        chosen = Named.parse(text)
+        names = [section.name for section in suite.rule if fnmatch(section.name, chosen.name)]
+        if not names:
+            host.rule(chosen.name)  # an unknown rule is told apart from one that this suite lacks
+            raise unknown_name(f"rule of suite {suite.name}", chosen.name, [section.name for section in suite.rule])
+        legal = {param for name in names for param in host.rule(name).value.Params.model_fields}
+        for name in chosen.params.keys() - legal:
+            raise unknown_name(f"parameter of {chosen.name}", name, legal, error=ParameterError)
     for name in choose.datasets:
         if not any(fnmatch(section.dataset, name) for section in suite.task):
             host.dataset(name)
@@ -255,13 +274,16 @@ def _is(trial: Trial, rule: Named) -> bool:
     return fnmatch(trial.rule, rule.name) and all(trial.params.get(key) == value for key, value in rule.params.items())
 
 
+_WORD = re.compile(r"[^\s()]+")
+
+
 def _expression(text: str) -> Callable[[str], bool]:
     """Read a pytest-like ``-k`` expression: words, ``and``, ``or``, ``not``; ``not`` binds first, ``or`` last."""
     alternatives: list[Sequence[tuple[bool, str]]] = []
     for alternative in text.split(" or ") if text.strip() else []:
         terms = [term.strip() for term in alternative.split(" and ")]
         parsed = [(term.startswith("not "), term.removeprefix("not ").strip()) for term in terms]
-        if not all(word and " " not in word for _, word in parsed):
+        if not all(_WORD.fullmatch(word) and word not in ("and", "or", "not") for _, word in parsed):
             raise SuiteError(f"cannot read the expression {text!r}", hint='for example -k "digits and not conversion"')
         alternatives.append(parsed)
 

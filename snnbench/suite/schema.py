@@ -19,7 +19,7 @@ SuiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SuiteSection(_Section):
@@ -122,9 +122,11 @@ def load_suite(source: str | Path | Mapping[str, Any]) -> Suite:
             raise unknown_name("suite (no such file, no shipped suite)", str(source), shipped)
         path = shipped[str(source)]
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SuiteError(f"{path} is not TOML: {error}", hint="see snnbench info suite") from None
+    except OSError as error:
+        raise SuiteError(f"{path} cannot be read: {error}", hint="give a file that can be read") from None
     return _validate(content, str(path))
 
 
@@ -143,10 +145,13 @@ def _validate(content: Mapping[str, Any], origin: str) -> Suite:
 
 
 def _explain(error: ValidationError, origin: str) -> UsageError:
-    """Turn pydantic's first complaint into an error that names the place and the nearest legal key."""
-    first = error.errors()[0]
+    """Turn one of pydantic's complaints into an error that names the place and the nearest legal key."""
+    # A misspelt key goes first: that its right spelling is missing is only what follows from it.
+    first = min(error.errors(), key=lambda complaint: complaint["type"] != "extra_forbidden")
     where, what = first["loc"][:-1], str(first["loc"][-1])
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+    # Behind the key of a union pydantic names the alternative, which is nothing in the file.
+    parts = [part for part in first["loc"] if isinstance(part, int) or part.isidentifier()]
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
     if first["type"] == "extra_forbidden":
         model: type[BaseModel] = Suite
         for part in (part for part in where if isinstance(part, str)):

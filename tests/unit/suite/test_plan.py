@@ -1,0 +1,372 @@
+"""The plan: defaults, overrides, selection, states, and what is refused before any trial starts."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snnbench.errors import (
+    MissingDataError,
+    NetworkNotationError,
+    ParameterError,
+    PluginError,
+    SuiteError,
+    UnknownNameError,
+    UsageError,
+)
+from snnbench.plugins import Host, load_plugins
+from snnbench.records.store import Store
+from snnbench.suite.plan import Choose, Machine, Planned, make_plan
+from snnbench.suite.schema import load_suite
+from snnbench.types import Budget, Result, Status
+
+
+@pytest.fixture(scope="module")
+def host(tiny_plugin: Path) -> Host:
+    return load_plugins((tiny_plugin,))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+BLOBS = {"dataset": "blobs", "encoding": "direct"}
+
+
+def content(*, name: str = "s", seeds: Any = 1, budget: Any = None, task: Any = None, rule: Any = None, **rest: Any):
+    return {
+        "suite": {"name": name, "seeds": seeds},
+        "budget": budget or {"epochs": 2},
+        "task": task or [BLOBS],
+        "rule": rule or [{"name": "tiny"}],
+        **rest,
+    }
+
+
+class Planner:
+    def __init__(self, host: Host, store: Store, data_dir: Path) -> None:
+        self.host, self.store, self.machine = host, store, Machine(data_dir, threads=1)
+
+    def __call__(self, choose: Choose | None = None, *, force=False, keep_stale=False, **suite: Any) -> list[Planned]:
+        found = load_suite(content(**suite))
+        return make_plan(found, self.host, self.store, self.machine, choose, force=force, keep_stale=keep_stale)
+
+
+@pytest.fixture
+def plan(host: Host, store: Store, tmp_path: Path) -> Planner:
+    return Planner(host, store, tmp_path / "data")
+
+
+def labels(planned: list[Planned]) -> list[str]:
+    return [item.label for item in planned]
+
+
+# --- the grid --------------------------------------------------------------------------------------------------------
+
+
+def test_defaults_come_from_the_dataset(plan: Planner):
+    (item,) = plan(task=[{"dataset": "digits"}], rule=[{"name": "linear"}])
+    task = item.trial.task
+    assert (item.trial.network, task.n_steps, task.dt_ms) == ("100", 16, 1.0)
+    assert (task.input_shape, task.n_classes, task.split, task.validation) == ((1, 8, 8), 10, "official", 0.1)
+    assert (item.trial.device, item.trial.threads, item.trial.budget) == ("cpu", 1, Budget(epochs=2))
+    assert plan()[0].trial.params == {"batch_size": 32, "lr": 1.0, "fault": ""}
+    assert item.state == "run"
+
+
+def test_the_suite_goes_before_the_dataset_and_the_rule_before_the_suite(plan: Planner):
+    task = BLOBS | {"n_steps": 8, "dt_ms": 0.5, "network": "7-7", "encoding": "rate"}
+    rules = [{"name": "tiny"}, {"name": "picky", "n_steps": 6, "dt_ms": 2.0, "encoding": "direct", "params": {"lr": 2}}]
+    plain, own = plan(task=[task], rule=rules)
+    assert (plain.trial.task.n_steps, plain.trial.task.dt_ms, plain.trial.network) == (8, 0.5, "7-7")
+    assert plain.trial.task.encoding.name == "rate"
+    assert plain.trial.task.encoding.params == {"max_rate": 1.0}
+    assert (own.trial.task.n_steps, own.trial.task.dt_ms, own.trial.network) == (6, 2.0, "7-7")
+    assert own.trial.task.encoding.name == "direct"
+    assert own.trial.params["lr"] == 2.0
+
+
+def test_an_empty_network_is_no_default(plan: Planner):
+    (item,) = plan(task=[BLOBS | {"network": ""}])
+    assert item.trial.network == ""
+
+
+def test_auto_takes_each_rules_own_encoding(plan: Planner):
+    planned = plan(task=[{"dataset": "blobs"}], rule=[{"name": "tiny"}, {"name": "picky"}])
+    assert [item.trial.task.encoding.name for item in planned] == ["direct", "rate"]
+
+
+def test_encoding_with_parameters(plan: Planner):
+    (item,) = plan(task=[BLOBS | {"encoding": "direct[mean=0.5]"}])
+    assert item.trial.task.encoding.params == {"mean": 0.5, "std": 1.0}
+
+
+def test_the_grid_is_tasks_by_rules_by_seeds(plan: Planner):
+    planned = plan(seeds=[4, 2], task=[BLOBS, BLOBS | {"network": "6"}], rule=[{"name": "tiny"}, {"name": "picky"}])
+    assert labels(planned) == [
+        f"{rule}/blobs/{network}/{seed}" for network in ("5", "6") for rule in ("tiny", "picky") for seed in (4, 2)
+    ]
+    assert len({item.trial.key for item in planned}) == 8
+
+
+def test_key_does_not_depend_on_the_suites_name_or_measures(plan: Planner):
+    (one,) = plan()
+    (other,) = plan(name="other", measure={"use": ["accuracy"]})
+    assert one.trial.key == other.trial.key
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"budget": {"epochs": 3}},
+        {"budget": {"epochs": 2, "evaluate_every": 2}},
+        {"rule": [{"name": "tiny", "params": {"lr": 0.5}}]},
+        {"task": [BLOBS | {"validation": 0.2}]},
+        {"task": [BLOBS | {"t_input_ms": 2.0}]},
+        {"protocol": {"selection": "last"}},
+        {"protocol": {"track": "matched"}},
+    ],
+)
+def test_key_depends_on_what_decides_the_numbers(plan: Planner, change: dict[str, Any]):
+    assert plan()[0].trial.key != plan(**change)[0].trial.key
+
+
+def test_a_default_that_is_written_out_is_the_same_trial(plan: Planner):
+    written = plan(rule=[{"name": "tiny", "params": {"lr": 1, "batch_size": 32}}], task=[BLOBS | {"n_steps": 4}])
+    assert written[0].trial.key == plan()[0].trial.key
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+REFUSED = {
+    "rule": ({"rule": [{"name": "tinny"}]}, UnknownNameError, ["rule 'tinny'", "did you mean 'tiny'"]),
+    "dataset": ({"task": [{"dataset": "blob"}]}, UnknownNameError, ["dataset 'blob'", "did you mean 'blobs'"]),
+    "encoding": ({"task": [BLOBS | {"encoding": "direkt"}]}, UnknownNameError, ["'direkt'", "did you mean 'direct'"]),
+    "encoding that cannot be read": ({"task": [BLOBS | {"encoding": "direct["}]}, ParameterError, ["'direct['"]),
+    "parameter of an encoding": (
+        {"task": [BLOBS | {"encoding": "direct[men=1]"}]},
+        ParameterError,
+        ["parameter of direct 'men'", "did you mean 'mean'"],
+    ),
+    "value of an encoding": ({"task": [BLOBS | {"encoding": "direct[std=0]"}]}, ParameterError, ["std of direct"]),
+    "split": ({"task": [BLOBS | {"split": "offical"}]}, SuiteError, ["split of blobs 'offical'", "'official'"]),
+    "network": ({"task": [BLOBS | {"network": "4x"}]}, NetworkNotationError, ["'4x'"]),
+    "network that does not fit": ({"task": [BLOBS | {"network": "3c3"}]}, NetworkNotationError, ["'3c3'"]),
+    "parameter": ({"rule": [{"name": "tiny", "params": {"rl": 1}}]}, ParameterError, ["'rl'", "did you mean 'lr'"]),
+    "kind of a parameter": ({"rule": [{"name": "tiny", "params": {"lr": "fast"}}]}, ParameterError, ["lr of tiny"]),
+    "range of a parameter": (
+        {"rule": [{"name": "linear", "params": {"batch_size": 0}}], "task": [{"dataset": "digits"}]},
+        ParameterError,
+        ["batch_size of linear", "greater than or equal to 1"],
+    ),
+    "infinite parameter": (
+        {"rule": [{"name": "tiny", "params": {"lr": float("inf")}}]},
+        ParameterError,
+        ["lr of tiny is inf"],
+    ),
+    "augmentation of what is no image": ({"task": [BLOBS | {"augment": "shift"}]}, SuiteError, ["blobs has no images"]),
+    "nothing to choose on": ({"task": [BLOBS | {"validation": 0}]}, SuiteError, ["validation = 0"]),
+    "twice by rules": ({"rule": [{"name": "tiny"}, {"name": "tiny"}]}, SuiteError, ["tiny/blobs/5/0 twice"]),
+    "twice by tasks": ({"task": [BLOBS, BLOBS | {"n_steps": 4}]}, SuiteError, ["twice"]),
+    "twice by seeds": ({"seeds": [1, 1]}, SuiteError, ["tiny/blobs/5/1 twice", "seed"]),
+    "data": ({"task": [{"dataset": "mnist"}], "rule": [{"name": "linear"}]}, MissingDataError, ["mnist"]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_mistake_is_told_before_any_trial_starts(plan: Planner, case: str, monkeypatch):
+    monkeypatch.setattr(plan.host.dataset("mnist").value, "system_folder", plan.machine.data_dir)
+    suite, kind, expected = REFUSED[case]
+    with pytest.raises(kind) as caught:
+        plan(**suite)
+    assert isinstance(caught.value, UsageError)
+    assert caught.value.hint
+    for part in expected:
+        assert part in str(caught.value)
+
+
+def test_no_validation_is_fine_where_it_does_not_choose(plan: Planner):
+    assert plan(task=[BLOBS | {"validation": 0}], protocol={"selection": "last"})[0].state == "run"
+
+
+def test_a_rule_that_breaks_while_it_is_asked_is_named(plan: Planner):
+    with pytest.raises(PluginError, match=r"plugin 'tiny_plugin.py' of file .*skip failed: ZeroDivisionError: skip"):
+        plan(rule=[{"name": "picky", "n_steps": 1000}])
+
+
+# --- skips -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_rule_that_declines_is_skipped_with_its_reason(plan: Planner):
+    tiny, picky = plan(rule=[{"name": "tiny"}, {"name": "picky"}], task=[BLOBS | {"n_steps": 11}])
+    assert tiny.state == "run"
+    assert (picky.state, picky.reason) == ("skip", "11 steps are too many")
+
+
+def test_a_rule_that_does_not_take_the_encoding_is_skipped_and_not_asked(plan: Planner):
+    planned = plan(rule=[{"name": "picky", "n_steps": 1000, "encoding": "latency"}])
+    assert planned[0].state == "skip"
+    assert planned[0].reason == "picky does not take the encoding latency; it takes rate, direct"
+
+
+def test_a_skip_is_asked_again_once_the_rule_accepts(plan: Planner, store: Store):
+    (item,) = plan()
+    store.write("s", Result(item.trial.key, item.code, "skipped", item.trial, "declined"))
+    assert plan()[0].state == "run"
+
+
+# --- what the store has ----------------------------------------------------------------------------------------------
+
+
+def put(store: Store, item: Planned, status: Status = "done", *, suite: str = "s", code: str = "") -> None:
+    store.write(suite, Result(item.trial.key, code or item.code, status, item.trial, reason="why"))
+
+
+@pytest.mark.parametrize("status", ["done", "diverged", "collapsed"])
+def test_final_results_are_cached(plan: Planner, store: Store, status: Status):
+    (item,) = plan()
+    put(store, item, status)
+    (again,) = plan()
+    assert (again.state, again.source, again.reason) == ("cached", "s", "")
+    assert again.result is not None
+    assert again.result.status == status
+    assert plan(force=True)[0].state == "run"
+
+
+@pytest.mark.parametrize("status", ["crashed", "timeout", "interrupted"])
+def test_failures_are_run_again(plan: Planner, store: Store, status: Status):
+    (item,) = plan()
+    put(store, item, status)
+    assert (plan()[0].state, plan()[0].reason) == ("failed", f"{status}: why")
+
+
+def test_results_of_other_code_are_stale(plan: Planner, store: Store):
+    (item,) = plan()
+    put(store, item, code="0ther")
+    assert plan()[0].state == "stale"
+    assert plan(keep_stale=True)[0].state == "cached"
+
+
+def test_a_result_of_another_suite_is_taken_over(plan: Planner, store: Store):
+    (item,) = plan()
+    put(store, item, suite="other")
+    (found,) = plan()
+    assert (found.state, found.source, found.reason) == ("cached", "other", "taken from suite other")
+    put(store, item)
+    assert plan()[0].source == "s"
+
+
+def test_a_finished_result_of_another_suite_goes_before_a_failure_of_ones_own(plan: Planner, store: Store):
+    (item,) = plan()
+    put(store, item, suite="other")
+    put(store, item, "interrupted")
+    assert (plan()[0].state, plan()[0].source) == ("cached", "other")
+
+
+def test_other_seeds_and_parameters_are_other_trials(plan: Planner, store: Store):
+    (item,) = plan()
+    put(store, item)
+    assert [found.state for found in plan(seeds=2)] == ["cached", "run"]
+    assert plan(rule=[{"name": "tiny", "params": {"lr": 3}}])[0].state == "run"
+
+
+# --- selection -------------------------------------------------------------------------------------------------------
+
+GRID: dict[str, Any] = {
+    "seeds": 2,
+    "task": [{"dataset": "blobs", "encoding": "direct"}, {"dataset": "digits", "encoding": "direct"}],
+    "rule": [{"name": "tiny"}, {"name": "linear", "params": {"lr": 0.5}}],
+}
+
+
+@pytest.mark.parametrize(
+    ("choose", "expected"),
+    [
+        (Choose(), 8),
+        (Choose(rules=("tiny",)), 4),
+        (Choose(rules=("tiny", "linear")), 8),
+        (Choose(rules=("lin*",)), 4),
+        (Choose(rules=("linear[lr=0.5]",)), 4),
+        (Choose(rules=("linear[lr=0.5,bias=true]",)), 4),
+        (Choose(rules=("linear[lr=0.4]",)), 0),
+        (Choose(datasets=("digits",)), 4),
+        (Choose(datasets=("b*",)), 4),
+        (Choose(rules=("tiny",), datasets=("digits",)), 2),
+        (Choose(seeds=(5,)), 4),
+        (Choose(seeds=(5, 6, 7), rules=("tiny",)), 6),
+        (Choose(expression="digits"), 4),
+        (Choose(expression="not digits"), 4),
+        (Choose(expression="tiny and digits"), 2),
+        (Choose(expression="tiny and not digits"), 2),
+        (Choose(expression="tiny and digits or linear and blobs"), 4),
+        (Choose(expression="not tiny and not digits"), 2),
+        (Choose(expression="digits/100/1"), 2),
+        (Choose(expression="nothing"), 0),
+        (Choose(last_failed=True), 0),
+    ],
+)
+def test_selection(plan: Planner, choose: Choose, expected: int):
+    everything = labels(plan(Choose(seeds=choose.seeds), **GRID))
+    chosen = labels(plan(choose, **GRID))
+    assert len(chosen) == expected
+    assert [label for label in everything if label in chosen] == chosen
+
+
+def test_selection_by_seed_gives_that_seed(plan: Planner):
+    assert labels(plan(Choose(seeds=(9, 5)))) == ["tiny/blobs/5/9", "tiny/blobs/5/5"]
+
+
+def test_selection_by_key(plan: Planner):
+    everything = plan(**GRID)
+    third = everything[2]
+    assert labels(plan(Choose(keys=(third.trial.key[:10],)), **GRID)) == [third.label]
+    assert len(plan(Choose(keys=("",)), **GRID)) == 8
+
+
+def test_selection_of_the_last_failed(plan: Planner, store: Store):
+    everything = plan(**GRID)
+    put(store, everything[0])
+    put(store, everything[1], "crashed")
+    put(store, everything[2], "diverged")
+    put(store, everything[3], code="0ther")
+    assert labels(plan(Choose(last_failed=True), **GRID)) == [everything[1].label]
+
+
+@pytest.mark.parametrize(
+    ("choose", "kind", "expected"),
+    [
+        (Choose(rules=("tinny",)), UnknownNameError, ["rule 'tinny'", "'tiny'"]),
+        (Choose(rules=("TINNY",)), UnknownNameError, ["rule 'TINNY'", "did you mean 'tiny'"]),
+        (Choose(rules=("surrogate",)), UnknownNameError, ["rule of suite s 'surrogate'", "linear, tiny"]),
+        (Choose(rules=("tiny[",)), ParameterError, ["'tiny['"]),
+        (Choose(rules=("tiny[rl=1]",)), ParameterError, ["parameter of tiny 'rl'", "did you mean 'lr'"]),
+        (Choose(datasets=("digit",)), UnknownNameError, ["dataset 'digit'", "'digits'"]),
+        (Choose(datasets=("mnist",)), UnknownNameError, ["dataset of suite s 'mnist'"]),
+        (Choose(keys=("zzzz",)), UnknownNameError, ["key of suite s 'zzzz'"]),
+        (Choose(expression="a b"), SuiteError, ["cannot read the expression"]),
+        (Choose(expression="(tiny or linear) and digits"), SuiteError, ["cannot read the expression"]),
+        (Choose(expression="tiny and"), SuiteError, ["cannot read the expression"]),
+        (Choose(expression="tiny and not"), SuiteError, ["cannot read the expression"]),
+        (Choose(expression="or tiny"), SuiteError, ["cannot read the expression"]),
+    ],
+)
+def test_a_choice_of_what_is_not_there(plan: Planner, choose: Choose, kind: type[Exception], expected: list[str]):
+    with pytest.raises(kind) as caught:
+        plan(choose, **GRID)
+    for part in expected:
+        assert part in str(caught.value)
+
+
+def test_the_code_of_a_trial_is_that_of_its_plugins(plan: Planner):
+    tiny, linear = (plan(rule=[{"name": name}], task=[BLOBS])[0].code for name in ("tiny", "linear"))
+    assert tiny != linear
+
+
+def test_threads_are_part_of_the_key(plan: Planner):
+    (one,) = plan()
+    plan.machine = dataclasses.replace(plan.machine, threads=2)
+    assert plan()[0].trial.key != one.trial.key
