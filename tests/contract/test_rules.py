@@ -19,7 +19,7 @@ def test_a_rule_runs_somewhere(name: str) -> None:
     assert CASES[name], f"{name} takes no installed encoding and network that rules are checked on"
 
 
-# The case is the outer loop, so that what was trained for it can be forgotten after its last check.
+# The checks of a case share what was trained for it, so they stand one after the other.
 @pytest.mark.parametrize("check", rule_checks(), ids=str)
 @pytest.mark.parametrize("case", [case for cases in CASES.values() for case in cases], ids=str)
 def test_contract(case: RuleCase, check: Check[RuleCase]) -> None:
