@@ -301,12 +301,28 @@ def report(source: SuiteSource, settings: Settings | None = None, *, out: Path |
     from snnbench.report.leaderboard import make_leaderboard
 
     settings = settings or Settings()
-    suite, planned = plan(source, settings)
+    suite, planned = _plan_of_stored(source, settings)
     leaderboard = make_leaderboard(suite, planned, controls=control_rules(settings))
     folder = out or Store(settings.store).folder(suite.name)
     write_atomically(folder / "leaderboard.csv", leaderboard.to_csv().encode())
     write_atomically(folder / "leaderboard.md", leaderboard.to_markdown().encode())
     return leaderboard
+
+
+def _plan_of_stored(source: SuiteSource, settings: Settings) -> tuple[Suite, list[Planned]]:
+    """Plan a suite for every device and number of threads that the store has results of, unless threads are given.
+
+    Both are part of a key, and a report may be made on another machine than the one that ran the suite.
+    """
+    from snnbench.suite.plan import Machine, make_plan
+    from snnbench.suite.schema import load_suite
+
+    suite, store = load_suite(source), Store(settings.store)
+    places = {(item.result.trial.device, item.result.trial.threads) for item in store.results(suite.name)}
+    if settings.threads is not None or not places:
+        return plan(source, settings)
+    machines = [Machine(settings.data_folder, device, threads) for device, threads in sorted(places)]
+    return suite, [item for machine in machines for item in make_plan(suite, settings.host, store, machine)]
 
 
 def control_rules(settings: Settings) -> set[str]:
@@ -323,7 +339,7 @@ def publish(source: SuiteSource, settings: Settings | None = None) -> Path:
         SuiteError: the suite is not complete.
     """
     settings = settings or Settings()
-    suite, planned = plan(source, settings)
+    suite, planned = _plan_of_stored(source, settings)
     open_trials = [item for item in planned if item.state not in ("cached", "skip")]
     if open_trials:
         states = ", ".join(f"{item.label} ({item.state})" for item in open_trials[:5])

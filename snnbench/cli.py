@@ -487,7 +487,7 @@ def plan(
 ) -> None:
     """Show a suite's trials and what run would do about each."""
     from snnbench import api
-    from snnbench.report.progress import KEY_DIGITS, plan_summary
+    from snnbench.report.progress import KEY_DIGITS, plan_summary, resolution
     from snnbench.suite.plan import Choose
 
     choose = Choose(
@@ -507,6 +507,8 @@ def plan(
         rows = [(item.trial.key[:KEY_DIGITS], item.label, item.state, item.reason) for item in planned]
         _print_table(("key", "trial", "state", "reason"), rows)
         print(plan_summary(planned))
+        if said := resolution(planned):
+            print(said)
     raise typer.Exit(_nothing_or_ok(planned))
 
 

@@ -195,6 +195,10 @@ class TrackingError(SnnbenchError):
     code = "SNB701"
 
 
+_MOST_CHOICES = 40
+"""An error lists no more legal names than this."""
+
+
 def iter_errors(root: type[SnnbenchError] = SnnbenchError) -> Iterator[type[SnnbenchError]]:
     """Yield ``root`` and every error class below it."""
     yield root
@@ -216,5 +220,7 @@ def unknown_name(
     choices = sorted(legal)
     near = difflib.get_close_matches(name.lower(), choices, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    listed = ", ".join(choices) if choices else "none"
+    listed = ", ".join(choices[:_MOST_CHOICES]) or "none"
+    if len(choices) > _MOST_CHOICES:
+        listed += f" and {len(choices) - _MOST_CHOICES} more"
     return error(f"unknown {kind} {name!r}", hint=f"{hint}legal: {listed}")

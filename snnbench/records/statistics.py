@@ -54,6 +54,16 @@ def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval | None
     return Interval(centre - half, centre + half, f"{level:.0%} t-interval of the mean over {n} seeds")
 
 
+def smallest_p(n_seeds: int) -> float:
+    """Return the smallest two-sided p that an exact paired test over this many seeds can give: 2 / 2^n."""
+    return min(1.0, 2.0 / 2**n_seeds)
+
+
+def seeds_needed(comparisons: int, alpha: float = 1 - LEVEL) -> int:
+    """Return how many paired seeds it takes to resolve one of m comparisons under Holm: 2 / 2^n <= alpha / m."""
+    return math.ceil(math.log2(2 * comparisons / alpha) - 1e-9)
+
+
 def wilson_interval(accuracy: float, n_samples: int, level: float = LEVEL) -> Interval:
     """Return Wilson's score interval of one trained model's accuracy: what other test samples would give.
 

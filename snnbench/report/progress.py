@@ -11,6 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from snnbench.records.statistics import seeds_needed, smallest_p
+from snnbench.types import canonical_json
+
 if TYPE_CHECKING:
     from snnbench.suite.plan import Planned
     from snnbench.types import Result
@@ -117,6 +120,21 @@ def plan_summary(planned: Sequence[Planned]) -> str:
     states = Counter(item.state for item in planned)
     counts = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
     return f"{len(planned)} trial{'' if len(planned) == 1 else 's'}: {counts or 'none'}"
+
+
+def resolution(planned: Sequence[Planned]) -> str:
+    """Say what the number of paired seeds can resolve; nothing where no two rows are compared."""
+    compared = [item.trial for item in planned if item.state != "skip"]
+    rows = {(trial.rule, canonical_json(dict(trial.params)), trial.task.n_steps) for trial in compared}
+    seeds = len({trial.seed for trial in compared})
+    pairs = len(rows) * (len(rows) - 1) // 2
+    if not pairs:
+        return ""
+    return (
+        f"{seeds} paired seed{'' if seeds == 1 else 's'}: the smallest exact two-sided p is {smallest_p(seeds):.3g}; "
+        f"{seeds_needed(pairs)} could resolve "
+        f"{'the two rows' if pairs == 1 else f'each of the {pairs} pairs of rows'} at 5 % (Holm)"
+    )
 
 
 def _figures(metrics: Mapping[str, float]) -> str:

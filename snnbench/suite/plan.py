@@ -82,13 +82,13 @@ class Planned:
 
     @property
     def label(self) -> str:
-        """The trial in words: rule/dataset/network/seed."""
+        """The trial in words: rule/dataset/network/steps/seed."""
         return label(self.trial)
 
 
 def label(trial: Trial) -> str:
-    """Name a trial for people: ``surrogate/digits/100/0``."""
-    return f"{trial.rule}/{trial.task.dataset}/{trial.network}/{trial.seed}"
+    """Name a trial for people: ``surrogate/digits/100/T16/0``."""
+    return f"{trial.rule}/{trial.task.dataset}/{trial.network}/T{trial.task.n_steps}/{trial.seed}"
 
 
 def make_plan(

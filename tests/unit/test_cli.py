@@ -206,9 +206,9 @@ def test_a_run_says_one_line_an_event_and_ends_with_the_leaderboard(suite, tmp_p
     out, err = capsys.readouterr()
     events = [line.split()[:2] for line in err.splitlines()]
     assert events[1:] == [
-        ["start", "linear/digits/8/5"],
+        ["start", "linear/digits/8/T2/5"],
         ["epoch", "0"],
-        ["done", "linear/digits/8/5"],
+        ["done", "linear/digits/8/T2/5"],
     ]
     assert "Control rows, not ranked: linear." in out
     assert "1/1" in out
@@ -255,7 +255,7 @@ def test_a_crashed_trial_ends_with_1_and_its_reason(plugin, capsys):
     code, out, err = run_rule("crashes", plugin, capsys)
     assert code == 1
     assert "0/2, 2 crashed" in out
-    assert "crashed   crashes/digits/8/0  ValueError: of no use (snnbench show " in err
+    assert "crashed   crashes/digits/8/T2/0  ValueError: of no use (snnbench show " in err
     assert "Traceback" not in err
     assert main(["clean", "tiny"]) == 0
     assert "deleted" in capsys.readouterr().out

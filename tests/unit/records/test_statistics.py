@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snnbench.records.statistics import mean, standard_deviation, t_interval, wilson_interval
+from snnbench.records.statistics import (
+    mean,
+    seeds_needed,
+    smallest_p,
+    standard_deviation,
+    t_interval,
+    wilson_interval,
+)
 
 
 def test_mean_and_standard_deviation_by_hand():
@@ -52,3 +59,16 @@ def test_the_ends_of_wilson_solve_its_equation(n, accuracy):
     assert accuracy - 1e-12 <= interval.high <= 1
     for end in interval[:2]:
         assert (accuracy - end) ** 2 == pytest.approx(1.959963984540054**2 * end * (1 - end) / n, abs=1e-9)
+
+
+def test_the_smallest_p_of_an_exact_paired_test() -> None:
+    # All n signs agree in 2 of 2^n equally likely ways.
+    assert smallest_p(3) == 0.25
+    assert smallest_p(6) == 2 / 64
+    assert smallest_p(0) == 1.0
+
+
+@pytest.mark.parametrize(("comparisons", "n_seeds"), [(1, 6), (2, 7), (6, 8), (21, 10)])
+def test_seeds_that_resolve_a_family_of_comparisons(comparisons: int, n_seeds: int) -> None:
+    assert seeds_needed(comparisons) == n_seeds
+    assert smallest_p(n_seeds) <= 0.05 / comparisons < smallest_p(n_seeds - 1)
