@@ -9,7 +9,7 @@ import math
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -115,7 +115,7 @@ class RuleCase:
 
     @cached_property
     def data(self) -> TaskData:
-        """The samples; the data set's files are looked for in the current folder."""
+        """The samples, of a dataset that needs no files."""
         return TaskData(
             self.dataset(),
             self.encoding(),
@@ -563,17 +563,16 @@ def _record_differs(one: SpikeRecord, other: SpikeRecord) -> Iterator[str]:
     if one.layers.keys() != other.layers.keys():
         yield f"the records hold other layers: {sorted(one.layers.keys() ^ other.layers.keys())}"
         return
-    same: Callable[[Any, Any], bool] = np.array_equal
     different = [
         name
         for name in ("evidence", "sops_cumulative", "macs", "neuron_updates", "bias_additions", "first_output_ms")
-        if not same(getattr(one, name), getattr(other, name))
+        if not np.array_equal(getattr(one, name), getattr(other, name))
     ]
     different += [
         f"spikes of {name}"
         for name, layer in one.layers.items()
-        if not same(layer.spikes_cumulative, other.layers[name].spikes_cumulative)
-        or not same(layer.spikes, other.layers[name].spikes)
+        if not np.array_equal(layer.spikes_cumulative, other.layers[name].spikes_cumulative)
+        or not np.array_equal(layer.spikes, other.layers[name].spikes)
     ]
     if different:
         yield f"the records differ in {', '.join(different)}"
