@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from snnbench.dataset import Dataset, Encoding, SampleKeys
+from snnbench.errors import ParameterError
 from snnbench.rule import checked_params
 from snnbench.types import Batch, InputForm, Task, derive_seed
 
@@ -25,7 +25,8 @@ _SHIFT_SHARE = 14
 def validation_split(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
     """Split training samples into a part that trains and a part that chooses the epoch.
 
-    Fixed (not seeded), stratified, disjoint.
+    Fixed, stratified, disjoint: counted within its class, validation samples are evenly spaced, so that every class of
+    n samples gives ``share * n``, rounded, and no version of a library decides which.
 
     Args:
         labels: ``[n]`` classes.
@@ -34,11 +35,11 @@ def validation_split(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.n
     Returns:
         Ascending indices of both parts.
     """
-    indices = np.arange(len(labels))
-    if not share:
-        return indices, indices[:0]
-    train, validation = train_test_split(indices, test_size=share, stratify=labels, random_state=0)
-    return np.sort(train), np.sort(validation)
+    kept = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        kept[members] = np.diff(np.floor(np.arange(len(members) + 1) * share + 0.5)) > 0
+    return np.flatnonzero(~kept), np.flatnonzero(kept)
 
 
 class TaskData:
@@ -78,6 +79,12 @@ class TaskData:
         self._x = torch.from_numpy(np.concatenate([samples.train_x, samples.test_x])).to(device)
         self._y = torch.from_numpy(np.concatenate([samples.train_y, samples.test_y])).to(device, torch.int64)
         train, validation = validation_split(samples.train_y, task.validation)
+        if not len(train) or (task.validation and not len(validation)):
+            raise ParameterError(
+                f"validation = {task.validation} of {len(samples.train_y)} samples leaves {len(train)} to train and"
+                f" {len(validation)} to choose the epoch",
+                hint="keep a share that leaves some of both",
+            )
         n_train = len(samples.train_y)
         self.train = torch.from_numpy(train).to(device)
         self.validation = torch.from_numpy(validation).to(device)

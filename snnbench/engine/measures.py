@@ -50,11 +50,11 @@ def decide(evidence: np.ndarray, labels: np.ndarray) -> Decisions:
     """Decide by the largest evidence.
 
     Args:
-        evidence: ``[K, N, classes]``, ``-inf`` where there is none.
+        evidence: ``[K, N, classes]``, ``-inf`` where there is none; a sample with a NaN has none.
         labels: ``[N]`` true classes.
     """
     best = evidence.max(axis=2)
-    undecided = np.isneginf(best)
+    undecided = ~(best > -np.inf)
     winners = (evidence == best[:, :, None]) & ~undecided[:, :, None]
     n_winners = winners.sum(axis=2)
     right = winners[:, np.arange(len(labels)), labels]

@@ -12,6 +12,9 @@ from snnbench.errors import ContractError
 from snnbench.layers import fan_out, n_synapses
 from snnbench.types import Batch, Decoder, Events, Graph, LayerRecord, Pooling, SpikeRecord
 
+_ROUNDING = 1e-6
+"""An event so little (relatively) behind the end of a step is at its end: times in single precision are no better."""
+
 
 class SilentRecorder:
     """Takes everything and counts nothing: for timing inference."""
@@ -75,16 +78,18 @@ class CountingRecorder:
         if now.evidence is None:
             what = "output spikes" if self._decoder in ("count", "first-spike") else "a read-out"
             raise ContractError(f"the decoder {self._decoder} needs {what}, and infer handed over none")
-        if self._counts:
-            if self._first not in now.analog and "input" not in now.spikes:
-                if self._real_valued:
-                    raise ContractError(
-                        "the input is real values, and infer neither called recorder.analog for the first layer nor"
-                        " recorded input spikes"
-                    )
-                self._now = now
-                self.spikes("input", batch.inputs if isinstance(batch.inputs, Events) else batch.dense)
-                self._now = None
+        if self._counts and self._first not in now.analog and "input" not in now.spikes:
+            if self._real_valued:
+                raise ContractError(
+                    "the input is real values, and infer neither called recorder.analog for the first layer nor"
+                    " recorded input spikes"
+                )
+            self._now = now
+            self.spikes("input", batch.inputs if isinstance(batch.inputs, Events) else batch.dense)
+            self._now = None
+        if self._batches and self._batches[0].spikes.keys() != now.spikes.keys():
+            before, after = (", ".join(sorted(batch.spikes)) or "none" for batch in (self._batches[0], now))
+            raise ContractError(f"every batch hands over the same layers; one did {before}, another {after}")
         now.finish(self._graph)
         self._batches.append(now)
 
@@ -93,7 +98,7 @@ class CountingRecorder:
         now = self._batch(layer)
         n_neurons = self._size(layer)
         if isinstance(train, Events):
-            steps, sample = _bins(train, self._n_steps, self._dt_ms)
+            steps, sample = self._bins(layer, train, n_neurons)
         elif tuple(train.shape[:2]) != (self._n_steps, now.size) or train[0, 0].numel() != n_neurons:
             raise ContractError(
                 f"spikes of {layer} have shape {tuple(train.shape)}; [T, B, *shape] is"
@@ -113,10 +118,11 @@ class CountingRecorder:
         if layer == "output" and self._decoder in ("count", "first-spike"):
             if isinstance(train, Events):
                 dense = torch.zeros(self._n_steps, now.size, n_neurons, device=train.times_ms.device)
-                dense.index_put_((steps, sample, train.index), torch.ones_like(train.times_ms, dtype=dense.dtype), True)
+                sign = torch.ones_like(train.index) if train.sign is None else train.sign
+                dense.index_put_((steps, sample, train.index), sign.to(dense.dtype), True)
                 first = _first_times(train, sample, now.size, n_neurons)
             else:
-                dense = train.detach()
+                dense = train.detach().flatten(2)
                 first = _first_steps(dense, self._dt_ms)
             now.first_output_ms = first.amin(1).cpu().numpy()
             now.evidence = _count_evidence(dense) if self._decoder == "count" else self._first_evidence(first)
@@ -126,6 +132,8 @@ class CountingRecorder:
         now = self._batch(layer)
         if layer not in {item.name for item in self._graph.weighted}:
             raise ContractError(f"{layer} has no synapses that could multiply")
+        if layer in now.analog:
+            raise ContractError(f"products of {layer} were recorded twice for one batch")
         now.analog[layer] = presentations
 
     def readout(self, values: Tensor, *, bias: bool = False) -> None:
@@ -138,6 +146,8 @@ class CountingRecorder:
                 f"the read-out has shape {tuple(values.shape)}; [T, B, classes] is [{self._n_steps} or 1, "
                 f"{expected[0]}, {expected[1]}]"
             )
+        if now.readout_steps:
+            raise ContractError("a read-out was recorded twice for one batch")
         now.readout_steps = steps
         now.bias["output"] = bias
         if self._decoder in ("count", "first-spike"):
@@ -193,10 +203,24 @@ class CountingRecorder:
             self._fan_out[layer] = fan.to(device, torch.float64)
         return self._fan_out[layer]
 
+    def _bins(self, layer: str, events: Events, n_neurons: int) -> tuple[Tensor, Tensor]:
+        """The step (whose end is the first grid time not before the event) and the sample of each event."""
+        size = self._batch(layer).size
+        counts = events.offsets.diff()
+        if len(counts) != size or (counts < 0).any() or int(counts.sum()) != len(events.times_ms):
+            raise ContractError(f"offsets of the events of {layer} do not share {len(events.times_ms)} among {size}")
+        if len(events.index) != len(events.times_ms) or ((events.index < 0) | (events.index >= n_neurons)).any():
+            raise ContractError(f"events of {layer} name neurons other than 0 to {n_neurons - 1}")
+        steps = events.times_ms.double() / self._dt_ms
+        if not ((steps >= 0) & (steps <= self._n_steps * (1 + _ROUNDING))).all():
+            raise ContractError(f"events of {layer} lie outside 0 to {self._n_steps * self._dt_ms:g} ms")
+        index = (torch.ceil(steps * (1 - _ROUNDING)).long() - 1).clamp(0, self._n_steps - 1)
+        return index, torch.repeat_interleave(torch.arange(size, device=counts.device), counts)
+
     def _first_evidence(self, first: Tensor) -> np.ndarray:
         """Evidence of first spikes ``[B, C]``: the negative time, from the end of the step it falls into on."""
         ends = torch.arange(1, self._n_steps + 1, device=first.device, dtype=first.dtype) * self._dt_ms
-        seen = first <= ends[:, None, None]
+        seen = first <= ends[:, None, None] * (1 + _ROUNDING)
         return torch.where(seen, -first, -torch.inf).cpu().numpy()
 
 
@@ -218,7 +242,7 @@ class _BatchCounts:
 
     def add_dense(self, layer: str, train: Tensor, fan: Tensor) -> None:
         """Count ``[T, B, n]``; signed spikes count as spikes."""
-        size = train.abs().to(torch.float64)
+        size = train.to(torch.float64).abs()
         self.spikes[layer] = size.sum((0, 1)).cpu().numpy()
         self.cumulative[layer] = size.sum(2).cumsum(0).cpu().numpy()
         self.layer_sops[layer] = (size @ fan).cumsum(0).cpu().numpy()
@@ -254,18 +278,10 @@ def _join(parts: Sequence[np.ndarray | None], axis: int = 0) -> np.ndarray:
     return np.concatenate([part for part in parts if part is not None], axis=axis)
 
 
-def _bins(events: Events, n_steps: int, dt_ms: float) -> tuple[Tensor, Tensor]:
-    """The step (whose end is the first grid time not before the event) and the sample of each event."""
-    steps = (torch.ceil(events.times_ms / dt_ms).long() - 1).clamp(0, n_steps - 1)
-    counts = events.offsets.diff()
-    sample = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
-    return steps, sample
-
-
 def _count_evidence(train: Tensor) -> np.ndarray:
     """Cumulative spike counts ``[T, B, C]``, -inf while a sample has no output spike at all."""
     counts = train.cumsum(0)
-    any_spike = train.abs().sum(2, keepdim=True).cumsum(0) > 0
+    any_spike = (train != 0).any(2, keepdim=True).cumsum(0) > 0
     return torch.where(any_spike, counts, -torch.inf).float().cpu().numpy()
 
 
