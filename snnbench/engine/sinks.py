@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from snnbench.errors import SnnbenchError
@@ -24,19 +25,22 @@ class SinkThread:
     """A sink and the thread that feeds it.
 
     Args:
-        sink: the sink.
+        make: the sink's class.
         run: what it is told.
     """
 
-    def __init__(self, sink: Sink, run: RunInfo) -> None:
-        self._sink = sink
+    _sink: Sink
+
+    def __init__(self, make: type[Sink], run: RunInfo) -> None:
+        self._make = make
         self._run = run
+        self._since = time.monotonic()
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._beat = threading.Event()
         self._started = False
         self.warning = ""
         self.lines: Sequence[str] = ()
-        self._thread = threading.Thread(target=self._serve, name=f"sink-{sink.name}", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name=f"sink-{make.name}", daemon=True)
         self._thread.start()
 
     def trial_finished(self, result: Result) -> None:
@@ -50,34 +54,36 @@ class SinkThread:
 
     def close(self, results: Sequence[Result]) -> None:
         """End the run; wait as long as the sink gets on, and no longer."""
-        self._work.put(lambda: setattr(self, "lines", self._sink.run_finished(results)))
+        self._work.put(lambda: setattr(self, "lines", list(self._sink.run_finished(results))))
         self._work.put(None)
         while self._thread.is_alive():
             self._beat.clear()
             self._thread.join(0.05)
-            if self._thread.is_alive() and not self._beat.wait(STALL_S if self._started else START_S):
+            left_to_start_s = 0 if self._started else self._since + START_S - time.monotonic()
+            if self._thread.is_alive() and not self._beat.wait(max(STALL_S, left_to_start_s)):
                 self.warning = self.warning or self._warn("did not answer in time")
                 return
 
     def _serve(self) -> None:
         try:
+            self._sink = self._make()
             self._sink.run_started(self._run)
             self._started = True
             self._beat.set()
             while (call := self._work.get()) is not None:
                 call()
                 self._beat.set()
-        except Exception as error:
-            logger.debug("sink %s", self._sink.name, exc_info=True)
+        except (Exception, SystemExit) as error:
+            logger.debug("sink %s", self._make.name, exc_info=True)
             message = error.message if isinstance(error, SnnbenchError) else f"{type(error).__name__}: {error}"
             self.warning = self._warn(message)
         finally:
             self._beat.set()
 
     def _warn(self, what: str) -> str:
-        return f"{self._sink.name}: {what}; no result is lost, and snnbench sync writes what is missing"
+        return f"{self._make.name}: {what}; no result is lost, and snnbench sync writes what is missing"
 
 
 def start_sinks(sinks: Iterable[type[Sink]], run: RunInfo) -> list[SinkThread]:
     """Start every sink on a thread of its own."""
-    return [SinkThread(sink(), run) for sink in sinks]
+    return [SinkThread(sink, run) for sink in sinks]
