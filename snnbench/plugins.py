@@ -66,7 +66,6 @@ class Host:
 
     Attributes:
         failures: an error for each plugin that was refused.
-        files: the plugin files that were loaded, with the SHA-256 of their content.
     """
 
     rules: dict[str, Provided[type[Rule]]] = field(default_factory=dict)
@@ -74,7 +73,6 @@ class Host:
     encodings: dict[str, Provided[type[Encoding]]] = field(default_factory=dict)
     sinks: dict[str, Provided[type[Sink]]] = field(default_factory=dict)
     failures: list[PluginError] = field(default_factory=list)
-    files: dict[str, str] = field(default_factory=dict)
 
     def rule(self, name: str) -> Provided[type[Rule]]:
         """Return a rule by name; an unknown name is an error that names the nearest."""
@@ -135,9 +133,14 @@ def load_plugins(files: tuple[Path, ...] = ()) -> Host:
         except PluginError as error:
             host.failures.append(error)
     for path in files:
-        origin = Origin(path.name, "file", str(path))
-        _add(host, origin, functools.partial(_load_file, path, origin))
-        host.files[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
+        content = path.read_bytes() if path.is_file() else b""
+        # A file has no version; its content stands for one, and where it lies is nobody's business.
+        origin = Origin(path.name, "file", hashlib.sha256(content).hexdigest()[:16])
+        try:
+            _add(host, origin, functools.partial(_load_file, path, origin))
+        except PluginError as error:
+            error.message = f"{path}: {error.message}"
+            raise
     return host
 
 

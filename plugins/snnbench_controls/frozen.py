@@ -56,7 +56,7 @@ class FrozenHidden(Rule):
         tau_mem_ms: float = Field(5.0, gt=0)
         threshold: float = Field(1.0, gt=0)
         init: Literal["kaiming-uniform", "kaiming-normal", "fluctuation"] = "kaiming-normal"
-        init_gain: float = Field(1.0, gt=0)
+        init_gain: float = Field(1.6, gt=0)
         bias: bool = True
         lr: float = tunable(1e-2, low=1e-3, high=1e-1, log=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import logging
 import re
@@ -234,8 +235,7 @@ def test_a_plugin_file(install: Install, tmp_path: Path):
     file.write_text(rule_module("my-rule"))
     host = load_plugins((file,))
     assert host.rule("my-rule").sources == (file,)
-    assert host.rule("my-rule").origin.distribution == "file"
-    assert len(host.files[str(file)]) == 64
+    assert host.rule("my-rule").origin == ("mine.py", "file", hashlib.sha256(file.read_bytes()).hexdigest()[:16])
     assert "my-rule" not in load_plugins().rules
 
 
