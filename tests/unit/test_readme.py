@@ -1,0 +1,41 @@
+"""What the README shows is run: its rule keeps the contract, its suite can be read."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from snnbench.plugins import load_plugins
+from snnbench.suite.schema import load_suite
+from snnbench.testing import rule_cases, rule_checks
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def block(language: str, word: str) -> str:
+    blocks = re.findall(rf"^```{language}\n(.*?)^```", README.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return next(text for text in blocks if word in text)
+
+
+@pytest.fixture(scope="module")
+def rule(tmp_path_factory):
+    file = tmp_path_factory.mktemp("readme") / "my_rule.py"
+    file.write_text(block("python", "hookimpl"))
+    return load_plugins((file,)).rule("my-rule").value
+
+
+def test_the_rule_keeps_the_contract(rule):
+    case = next(case for case in rule_cases(rule) if case.network == "20")
+    for check in rule_checks():
+        check(case)
+
+
+def test_the_suite_can_be_read(tmp_path):
+    file = tmp_path / "suite.toml"
+    file.write_text(block("toml", "[suite]"))
+    assert [rule.name for rule in load_suite(file).rule] == ["surrogate", "conversion"]
+
+
+def test_its_two_commands_are_one_line_each():
+    commands = [line for line in README.read_text().splitlines() if line.startswith("python3 -m venv")]
+    assert len(commands) == 2
