@@ -1,4 +1,3 @@
-# ruff: noqa: ARG002
 """A plugin for tests, loaded as a plugin file: a tiny dataset, a rule that learns it, and one that fails as told.
 
 Nothing here uses torch.optim or scikit-learn, whose import takes seconds in every worker.
@@ -16,7 +15,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from snnbench import Dataset, DatasetInfo, Rule, RuleInfo, RuleParams, Samples, StepStats, digest, hookimpl
+from snnbench import Dataset, DatasetInfo, Network, Rule, RuleInfo, RuleParams, Samples, StepStats, digest, hookimpl
 
 SNNBENCH_API = (1, 0)
 
@@ -58,7 +57,8 @@ class Deployed:
 
     def infer(self, batch, recorder):
         logits = batch.dense @ self.weight
-        recorder.analog("output", batch.n_steps)
+        if batch.constant:
+            recorder.analog("output", batch.n_steps)
         spikes = torch.nn.functional.one_hot(logits.argmax(2), 3).to(logits.dtype)
         if self.how == "silent":
             spikes = torch.zeros_like(spikes)
@@ -93,8 +93,10 @@ class Learner:
         if fault == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         if fault == "leaves-a-child":
-            if os.fork() == 0:
+            child = os.fork()
+            if child == 0:
                 time.sleep(600)
+            self.context.logger.info("the child is %d", child)
             os._exit(3)
         x = batch.dense.mean(0)
         y = torch.nn.functional.one_hot(batch.labels, 3).to(x.dtype)
@@ -143,6 +145,9 @@ class Tiny(Rule):
             "claims-nothing",
             "unwritable-facts",
         ] = ""
+
+    def graph(self, task, network):
+        return Network("").graph(task.input_shape, task.n_classes)
 
     def build(self, network, task, params, context):
         context.logger.info("the rule says it builds")

@@ -27,7 +27,7 @@ from snnbench.engine.recorder import CountingRecorder, SilentRecorder
 from snnbench.errors import ContractError
 from snnbench.plugins import Host
 from snnbench.rule import Context, Deployed, Learner, Rule, checked_params
-from snnbench.types import Budget, Network, Result, SpikeRecord, Status, Trial, derive_seed
+from snnbench.types import Budget, Network, Result, SpikeRecord, Status, Trial, canonical_json, derive_seed
 
 EVALUATION_BATCH = 256
 LOSS_READ_EVERY = 50
@@ -116,12 +116,23 @@ def run_trial(
     facts = {**provenance(device, dict.fromkeys(origins)), "started": started.isoformat(), "concurrent": concurrent}
     try:
         outcome = _Run(trial, host, data_dir, logger, log_folder, on_epoch, code, own_process=own_process).run()
-    except Exception as error:
+        _check_json(outcome.result)
+    except (Exception, SystemExit) as error:
         logger.exception("the trial crashed")
         reason = f"{type(error).__name__}: {error}".strip()
         outcome = Outcome(Result(trial.key, code, "crashed", trial, reason))
     facts["wall_s"] = round(time.perf_counter() - clock, 3)
     return replace(outcome, result=replace(outcome.result, provenance={**facts, **outcome.result.provenance}))
+
+
+def _check_json(result: Result) -> None:
+    """Find out here, where it is the rule's failure, that what it said of itself cannot be stored."""
+    try:
+        canonical_json(result.to_json())
+    except (TypeError, ValueError) as error:
+        raise ContractError(
+            f"the deployed network's facts, or a step's operations, are not JSON data: {error}"
+        ) from error
 
 
 class _Run:
@@ -161,6 +172,8 @@ class _Run:
             device=self.device,
             dtype=self.context.dtype,
         )
+        if not len(self.data.test):
+            raise ContractError(f"the dataset {trial.task.dataset} has no test samples")
         self.curves = _Curves()
         self.best_accuracy = -math.inf
         self.best_state: Mapping[str, Tensor] = {}
@@ -221,7 +234,7 @@ class _Run:
             self.curves.updates += stats.updates
             for name, operations in stats.operations.items():
                 self.curves.operations[name] = self.curves.operations.get(name, 0.0) + operations
-            budget.step(stats.samples)
+            budget.step(batch.size)
             if len(losses) == LOSS_READ_EVERY:
                 total, count = total + _read(losses, epoch), count + len(losses)
                 losses.clear()
@@ -243,7 +256,7 @@ class _Run:
         self.curves.validation.append(validation)
         self.curves.test.append(test)
         accuracy = {"validation": validation, "best-test": test, "last": math.inf if last else -math.inf}
-        if not self.best_state or accuracy[self.trial.selection] > self.best_accuracy:
+        if len(self.curves.evaluated) == 1 or accuracy[self.trial.selection] > self.best_accuracy:
             self.best_accuracy = accuracy[self.trial.selection]
             self.best_state = {name: tensor.clone() for name, tensor in learner.state_dict().items()}
             self.best_epoch = epoch
@@ -296,8 +309,6 @@ class _Run:
         for name, indices in (("", self.data.test), ("validation_", self.data.validation)):
             if (reference := getattr(deployed, "reference", None)) is not None and len(indices):
                 metrics[f"{deployed.reference_name}_{name}accuracy"] = self._accuracy(reference, indices)  # type: ignore[attr-defined]
-        if not self.data.test.numel():
-            raise ContractError(f"the dataset {self.trial.task.dataset} has no test samples")
         metrics |= self._inference_times(deployed)
         facts = {
             "decoder": deployed.decoder,
@@ -333,7 +344,7 @@ class _Run:
             "validation_accuracy": None,
             "test_accuracy_last_epoch": curves.test[-1] if curves.test else None,
             "test_accuracy_best_epoch": max(curves.test) if curves.test else None,
-            "selected_epoch": self.best_epoch,
+            "selected_epoch": self.best_epoch if curves.evaluated else None,
             "epochs": len(curves.train_s),
             "train_loss": curves.loss[-1] if curves.loss else None,
             "train_samples": curves.samples,
@@ -354,7 +365,8 @@ class _Run:
         if curves.validation and not math.isnan(curves.validation[-1]):
             metrics["validation_accuracy"] = curves.validation[curves.evaluated.index(self.best_epoch)]
         else:
-            missing["validation_accuracy"] = "no sample is kept for validation"
+            kept = len(self.data.validation)
+            missing["validation_accuracy"] = reason if kept else "no sample is kept for validation"
         if self.trial.selection != "validation" and "test_accuracy" in metrics:
             # The column always means the epoch that validation chooses, whichever epoch this suite measures and ranks.
             chosen = None if "validation_accuracy" in missing else int(np.argmax(curves.validation))
@@ -368,6 +380,7 @@ class _Run:
         if not self.own_process:
             missing["peak_rss_mb"] = "the trial shared its process"
         for name in (
+            "selected_epoch",
             "test_accuracy_last_epoch",
             "test_accuracy_best_epoch",
             "train_loss",
