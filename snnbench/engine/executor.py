@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -154,7 +155,7 @@ class _Pool:
             self._stopping = True
             self.waiting.clear()
             for process in self._processes:
-                process.kill()
+                _kill(process)
 
     def _run(self, job: Job) -> None:
         key, name = job.trial.key, label(job.trial)
@@ -165,8 +166,13 @@ class _Pool:
 
             def kill() -> None:
                 timed_out.set()
-                process.kill()
+                _kill(process)
 
+            def reap() -> None:
+                process.wait()
+                _kill(process)  # what it started, and what would keep its end of the pipe open
+
+            threading.Thread(target=reap, daemon=True).start()
             timer = threading.Timer(self._timeout_s or 0, kill)
             if self._timeout_s:
                 timer.start()
@@ -212,7 +218,7 @@ class _Pool:
             )
             self._processes.add(process)
             if self._stopping:
-                process.kill()
+                _kill(process)
         return process
 
     def _failure(self, job: Job, code: int, *, timed_out: bool) -> Result:
@@ -224,6 +230,12 @@ class _Pool:
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         last = job.log.read_text(errors="replace").strip().rpartition("\n")[2] if job.log.exists() else ""
         return _write_failure(job, "crashed", f"the worker ended with {how}" + (f": {last}" if last else ""))
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """Kill a worker and every process that it has started: they are one session."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _write_failure(job: Job, status: Status, reason: str) -> Result:
