@@ -108,7 +108,7 @@ def test_encoding_with_parameters(plan: Planner):
 def test_the_grid_is_tasks_by_rules_by_seeds(plan: Planner):
     planned = plan(seeds=[4, 2], task=[BLOBS, BLOBS | {"network": "6"}], rule=[{"name": "tiny"}, {"name": "picky"}])
     assert labels(planned) == [
-        f"{rule}/blobs/{network}/{seed}" for network in ("5", "6") for rule in ("tiny", "picky") for seed in (4, 2)
+        f"{rule}/blobs/{network}/T4/{seed}" for network in ("5", "6") for rule in ("tiny", "picky") for seed in (4, 2)
     ]
     assert len({item.trial.key for item in planned}) == 8
 
@@ -170,9 +170,9 @@ REFUSED = {
     ),
     "augmentation of what is no image": ({"task": [BLOBS | {"augment": "shift"}]}, SuiteError, ["blobs has no images"]),
     "nothing to choose on": ({"task": [BLOBS | {"validation": 0}]}, SuiteError, ["validation = 0"]),
-    "twice by rules": ({"rule": [{"name": "tiny"}, {"name": "tiny"}]}, SuiteError, ["tiny/blobs/5/0 twice"]),
+    "twice by rules": ({"rule": [{"name": "tiny"}, {"name": "tiny"}]}, SuiteError, ["tiny/blobs/5/T4/0 twice"]),
     "twice by tasks": ({"task": [BLOBS, BLOBS | {"n_steps": 4}]}, SuiteError, ["twice"]),
-    "twice by seeds": ({"seeds": [1, 1]}, SuiteError, ["tiny/blobs/5/1 twice", "seed"]),
+    "twice by seeds": ({"seeds": [1, 1]}, SuiteError, ["tiny/blobs/5/T4/1 twice", "seed"]),
     "data": ({"task": [{"dataset": "mnist"}], "rule": [{"name": "linear"}]}, MissingDataError, ["mnist"]),
 }
 
@@ -304,7 +304,7 @@ GRID: dict[str, Any] = {
         (Choose(expression="tiny and not digits"), 2),
         (Choose(expression="tiny and digits or linear and blobs"), 4),
         (Choose(expression="not tiny and not digits"), 2),
-        (Choose(expression="digits/100/1"), 2),
+        (Choose(expression="digits/100/T16/1"), 2),
         (Choose(expression="nothing"), 0),
         (Choose(last_failed=True), 0),
     ],
@@ -317,7 +317,7 @@ def test_selection(plan: Planner, choose: Choose, expected: int):
 
 
 def test_selection_by_seed_gives_that_seed(plan: Planner):
-    assert labels(plan(Choose(seeds=(9, 5)))) == ["tiny/blobs/5/9", "tiny/blobs/5/5"]
+    assert labels(plan(Choose(seeds=(9, 5)))) == ["tiny/blobs/5/T4/9", "tiny/blobs/5/T4/5"]
 
 
 def test_selection_by_key(plan: Planner):
