@@ -45,6 +45,12 @@ class Settings:
     threads: int | None = None
     plugins: tuple[Path, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise SuiteError(
+                f"{self.threads} threads cannot run a trial", hint="give at least 1, or none for all cores"
+            )
+
     @property
     def data_folder(self) -> Path:
         """The folder of datasets."""
@@ -72,7 +78,7 @@ class RunOptions:
         keep_stale: leave results of other code as they are.
         executor: ``workers`` (a fresh process a trial) or ``inline``.
         workers: trials at the same time.
-        timeout_s: time after which a trial is killed.
+        timeout_s: time after which a trial is killed; None: never.
         maxfail: end after this many failures; 0: never.
         tracking: hand results to the sinks.
         sink_options: what sinks are told, such as ``tracking_uri``.
@@ -87,6 +93,15 @@ class RunOptions:
     maxfail: int = 0
     tracking: bool = True
     sink_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.executor not in (executors := ("workers", "inline")):
+            raise unknown_name("executor", self.executor, executors, error=SuiteError)
+        if self.workers < 1 or self.maxfail < 0 or (self.timeout_s is not None and self.timeout_s <= 0):
+            raise SuiteError(
+                f"{self.workers} workers, at most {self.maxfail} failures, {self.timeout_s} s a trial",
+                hint="give at least one worker, a maxfail of 0 (no limit) or more, and a timeout above 0 or none",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,7 +367,8 @@ def publish(source: SuiteSource, settings: Settings | None = None) -> Path:
     if target.exists():
         shutil.rmtree(target)
     for item in planned:
-        for suffix, path in store.files(suite.name, item.trial.key).items():
+        # A result may be cached from another suite, without a run that takes it over.
+        for suffix, path in store.files(item.source or suite.name, item.trial.key).items():
             if suffix in ("json", "npz"):
                 write_atomically(target / path.name, path.read_bytes())
     report(source, settings, out=target)
