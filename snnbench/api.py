@@ -236,7 +236,7 @@ def _without_running(item: Planned, suite: Suite, store: Store) -> Result | None
             store.adopt(item.trial.key, item.source, suite.name)
         return item.result
     if item.state == "skip":
-        result = Result(item.trial.key, item.code, "skipped", item.trial, item.reason)
+        result = Result.without_measures(item.trial, item.code, "skipped", item.reason)
         store.write(suite.name, result)
         return result
     return None
@@ -281,6 +281,9 @@ def run(source: SuiteSource, *, store: str | Path = "results", **options: Any) -
     from snnbench.records.store import Stored
 
     names = Settings.__dataclass_fields__
+    options["plugins"] = tuple(Path(path) for path in options.get("plugins", ()))
+    if options.get("data_dir") is not None:
+        options["data_dir"] = Path(options["data_dir"])
     settings = Settings(store=Path(store), **{name: value for name, value in options.items() if name in names})
     rest = {name: value for name, value in options.items() if name not in names}
     for name in rest:

@@ -441,7 +441,10 @@ class StepStats:
 
 
 class Recorder(Protocol):
-    """Where a deployed network hands its activity; the harness counts."""
+    """Where a deployed network hands its activity; the harness counts.
+
+    Each layer is handed over at most once a batch, and every batch hands over the same layers.
+    """
 
     def spikes(self, layer: str, train: Tensor | Events, *, bias: bool = False) -> None:
         """Hand over a layer's spike train.
@@ -506,6 +509,46 @@ class SpikeRecord:
     first_output_ms: np.ndarray | None = None
 
 
+METRICS = (
+    "bias_additions_per_sample",
+    "decision_latency_ms",
+    "deploy_s",
+    "energy_pj",
+    "epochs",
+    "first_spike_ms",
+    "infer_latency_ms",
+    "infer_samples_per_s",
+    "input_spikes_per_sample",
+    "macs_per_sample",
+    "neuron_updates_per_sample",
+    "peak_device_mb",
+    "peak_rss_mb",
+    "selected_epoch",
+    "silent_share",
+    "sops_per_sample",
+    "spikes_per_layer",
+    "spikes_per_sample",
+    "t95_ms",
+    "test_accuracy",
+    "test_accuracy_best_epoch",
+    "test_accuracy_last_epoch",
+    "tied_share",
+    "train_epoch_s",
+    "train_gpu_s",
+    "train_loss",
+    "train_operations",
+    "train_s",
+    "train_samples",
+    "train_step_ms",
+    "train_step_ms_quartiles",
+    "train_updates",
+    "truncated_share",
+    "undecided_share",
+    "validation_accuracy",
+)
+"""What every result has, measured or None with a reason; a rule's reference adds its own accuracies."""
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """One trial's row: the same names in result files, ``--json``, MLflow and tables.
@@ -529,6 +572,13 @@ class Result:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def without_measures(cls, trial: Trial, code: str, status: Status, reason: str) -> Result:
+        """Make the result of a trial that was never measured: every measure is None, for the reason."""
+        return cls(
+            trial.key, code, status, trial, reason, dict.fromkeys(METRICS), dict.fromkeys(METRICS, reason or status)
+        )
 
     @property
     def finished(self) -> bool:

@@ -239,7 +239,7 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 
 def _write_failure(job: Job, status: Status, reason: str) -> Result:
-    result = Result(job.trial.key, job.code, status, job.trial, reason)
+    result = Result.without_measures(job.trial, job.code, status, reason)
     store = Store(job.store)
     # An interruption says nothing about the trial: what an earlier run found out stays.
     if status != "interrupted" or "json" not in store.files(job.suite, job.trial.key):

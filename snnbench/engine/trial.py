@@ -27,7 +27,7 @@ from snnbench.engine.recorder import CountingRecorder, SilentRecorder
 from snnbench.errors import ContractError
 from snnbench.plugins import Host
 from snnbench.rule import Context, Deployed, Learner, Rule, checked_params
-from snnbench.types import Budget, Network, Result, SpikeRecord, Status, Trial, canonical_json, derive_seed
+from snnbench.types import METRICS, Budget, Network, Result, SpikeRecord, Status, Trial, canonical_json, derive_seed
 
 EVALUATION_BATCH = 256
 LOSS_READ_EVERY = 50
@@ -120,7 +120,7 @@ def run_trial(
     except (Exception, SystemExit) as error:
         logger.exception("the trial crashed")
         reason = f"{type(error).__name__}: {error}".strip()
-        outcome = Outcome(Result(trial.key, code, "crashed", trial, reason))
+        outcome = Outcome(Result.without_measures(trial, code, "crashed", reason))
     facts["wall_s"] = round(time.perf_counter() - clock, 3)
     return replace(outcome, result=replace(outcome.result, provenance={**facts, **outcome.result.provenance}))
 
@@ -337,71 +337,58 @@ class _Run:
         arrays: dict[str, np.ndarray],
         facts: dict[str, Any],
     ) -> Outcome:
-        curves = self.curves
-        epoch_s = [seconds for seconds in curves.train_s if seconds]
-        metrics = {
-            **metrics,
-            "validation_accuracy": None,
-            "test_accuracy_last_epoch": curves.test[-1] if curves.test else None,
-            "test_accuracy_best_epoch": max(curves.test) if curves.test else None,
-            "selected_epoch": self.best_epoch if curves.evaluated else None,
-            "epochs": len(curves.train_s),
-            "train_loss": curves.loss[-1] if curves.loss else None,
-            "train_samples": curves.samples,
-            "train_updates": curves.updates,
-            "train_operations": curves.operations or None,
-            "train_s": sum(curves.train_s) + metrics.get("deploy_s", 0.0),
-            "train_epoch_s": statistics.median(epoch_s) if epoch_s else None,
-            "train_step_ms": statistics.median(curves.step_ms) if curves.step_ms else None,
-            "train_step_ms_quartiles": _quartiles(curves.step_ms),
-            "train_gpu_s": sum(curves.train_s) if self.device.type == "cuda" else None,
-            "peak_device_mb": torch.cuda.max_memory_allocated(self.device) / 2**20
-            if self.device.type == "cuda"
-            else None,
-            "peak_rss_mb": peak_rss_mb() if self.own_process else None,
-            "truncated_share": None,
-        }
-        missing = {**missing, "truncated_share": "no layer has a bounded spike buffer"}
-        if curves.validation and not math.isnan(curves.validation[-1]):
-            metrics["validation_accuracy"] = curves.validation[curves.evaluated.index(self.best_epoch)]
-        else:
-            kept = len(self.data.validation)
-            missing["validation_accuracy"] = reason if kept else "no sample is kept for validation"
+        trained, not_trained = self._training_measures(reason, deploy_s=metrics.get("deploy_s", 0.0))
+        metrics, missing = {**metrics, **trained}, {**missing, **not_trained}
         if self.trial.selection != "validation" and "test_accuracy" in metrics:
             # The column always means the epoch that validation chooses, whichever epoch this suite measures and ranks.
-            chosen = None if "validation_accuracy" in missing else int(np.argmax(curves.validation))
-            metrics["test_accuracy"] = None if chosen is None else curves.test[chosen]
-            if chosen is None:
-                missing["test_accuracy"] = missing["validation_accuracy"]
-        if not curves.operations:
-            missing["train_operations"] = "the rule counts no operations of its own in training"
-        if self.device.type != "cuda":
-            missing |= dict.fromkeys(("train_gpu_s", "peak_device_mb"), "the trial ran on the CPU")
-        if not self.own_process:
-            missing["peak_rss_mb"] = "the trial shared its process"
-        for name in (
-            "selected_epoch",
-            "test_accuracy_last_epoch",
-            "test_accuracy_best_epoch",
-            "train_loss",
-            "train_epoch_s",
-            "train_step_ms",
-        ):
-            if metrics[name] is None:
-                missing[name] = reason or "no epoch was finished"
-        if metrics["train_step_ms_quartiles"] is None:
-            missing["train_step_ms_quartiles"] = reason or "fewer than two steps"
+            if metrics["validation_accuracy"] is None:
+                metrics["test_accuracy"], missing["test_accuracy"] = None, missing["validation_accuracy"]
+            else:
+                metrics["test_accuracy"] = self.curves.test[int(np.argmax(self.curves.validation))]
+        unmeasured = [name for name in METRICS if name not in metrics]
         result = Result(
             self.trial.key,
             self.code,
             status,
             self.trial,
             reason,
-            metrics=metrics,
-            missing=missing,
+            metrics={**metrics, **dict.fromkeys(unmeasured)},
+            missing={**missing, **dict.fromkeys(unmeasured, reason)},
             provenance={"deployment": facts} if facts else {},
         )
-        return Outcome(result, {**arrays, **curves.arrays()}, self.best_state)
+        return Outcome(result, {**arrays, **self.curves.arrays()}, self.best_state)
+
+    def _training_measures(self, reason: str, *, deploy_s: float) -> tuple[dict[str, Any], dict[str, str]]:
+        """What is known from training alone, and why the rest of it is not."""
+        curves = self.curves
+        on_gpu = self.device.type == "cuda"
+        no_gpu, no_epoch = "the trial ran on the CPU", reason or "no epoch was finished"
+        best = curves.evaluated.index(self.best_epoch) if curves.evaluated else None
+        validation = None if best is None or math.isnan(curves.validation[best]) else curves.validation[best]
+        taken: dict[str, tuple[Any, str]] = {
+            "validation_accuracy": (
+                validation,
+                reason if len(self.data.validation) else "no sample is kept for validation",
+            ),
+            "test_accuracy_last_epoch": (curves.test[-1] if curves.test else None, no_epoch),
+            "test_accuracy_best_epoch": (max(curves.test, default=None), no_epoch),
+            "selected_epoch": (None if best is None else self.best_epoch, no_epoch),
+            "epochs": (len(curves.train_s), ""),
+            "train_loss": (curves.loss[-1] if curves.loss else None, no_epoch),
+            "train_samples": (curves.samples, ""),
+            "train_updates": (curves.updates, ""),
+            "train_operations": (curves.operations or None, "the rule counts no operations of its own in training"),
+            "train_s": (sum(curves.train_s) + deploy_s, ""),
+            "train_epoch_s": (statistics.median(curves.train_s) if curves.train_s else None, no_epoch),
+            "train_step_ms": (statistics.median(curves.step_ms) if curves.step_ms else None, no_epoch),
+            "train_step_ms_quartiles": (_quartiles(curves.step_ms), reason or "fewer than two steps"),
+            "train_gpu_s": (sum(curves.train_s) if on_gpu else None, no_gpu),
+            "peak_device_mb": (torch.cuda.max_memory_allocated(self.device) / 2**20 if on_gpu else None, no_gpu),
+            "peak_rss_mb": (peak_rss_mb() if self.own_process else None, "the trial shared its process"),
+            "truncated_share": (None, "no layer has a bounded spike buffer"),
+        }
+        metrics = {name: value for name, (value, _) in taken.items()}
+        return metrics, {name: why for name, (value, why) in taken.items() if value is None}
 
 
 class _BudgetMeter:

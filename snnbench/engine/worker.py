@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Mapping
@@ -36,6 +37,8 @@ def main() -> None:
 def _end_with_parent() -> None:
     while sys.stdin.read(1):
         pass
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)  # what the rule has started, too
     os._exit(1)
 
 

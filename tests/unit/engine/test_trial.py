@@ -16,7 +16,7 @@ import torch
 from snnbench import api
 from snnbench.api import RunOptions, RunReport, Settings
 from snnbench.records.store import Store
-from snnbench.types import Result
+from snnbench.types import METRICS, Result
 
 Run = Callable[..., RunReport]
 
@@ -301,7 +301,15 @@ def test_a_skipped_trial_is_a_result_with_its_reason(run: Run):
         ("done", ""),
         ("skipped", "11 steps are too many"),
     ]
-    assert report.results[1].metrics == {}
+    assert set(report.results[1].metrics.values()) == {None}
+
+
+@pytest.mark.parametrize("rule", ["tiny", fault("nan"), fault("raises")], ids=["done", "diverged", "crashed"])
+def test_every_result_has_every_measure_or_says_why_not(run: Run, rule: dict[str, Any] | str):
+    (result,) = run(suite(rule)).results
+    assert set(METRICS) <= set(result.metrics)
+    assert {name for name, value in result.metrics.items() if value is None} == set(result.missing)
+    assert all(result.missing.values())
 
 
 def test_interrupting_an_inline_run(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
