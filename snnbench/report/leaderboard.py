@@ -156,6 +156,8 @@ class Leaderboard:
             yield f"{_STALE} made by other code than is installed; snnbench run makes it anew."
         if any(row.parallel for row in rows):
             yield f"{_PARALLEL} timed while other trials ran on the same machine."
+        for machine in sorted(set[str]().union(*(row.machines for row in rows))):
+            yield f"Ran on {machine}."
         for row in rows:
             if row.keys:
                 yield f"{row.name}: results {' '.join(key[:key_digits] for key in row.keys)}"

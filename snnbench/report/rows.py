@@ -132,6 +132,16 @@ class Row:
         return any(result.provenance.get("concurrent", 1) > 1 for result in self.results)
 
     @property
+    def machines(self) -> set[str]:
+        """Where the trials ran, and with which versions."""
+        facts = [result.provenance for result in self.results if "cpu" in result.provenance]
+        return {
+            f"{fact.get('gpu') or fact['cpu']}, {fact['system']}; Python {fact['python']}, snnbench {fact['snnbench']},"
+            f" torch {fact['packages']['torch']}"
+            for fact in facts
+        }
+
+    @property
     def readout(self) -> str:
         """Decoder of the deployed network, and how it pools if it does; empty where no trial got that far."""
         found = {

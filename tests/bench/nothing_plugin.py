@@ -1,6 +1,5 @@
 """A learner that does nothing, on points that mean nothing: what is left of a trial is the harness."""
 
-# ruff: noqa: ARG002 - what a contract hands over need not be used
 from __future__ import annotations
 
 from collections.abc import Mapping

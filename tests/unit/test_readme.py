@@ -1,5 +1,6 @@
 """What the README shows is run: its rule keeps the contract, its suite can be read."""
 
+import csv
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from snnbench.suite.schema import load_suite
 from snnbench.testing import rule_cases, rule_checks
 
 README = Path(__file__).parents[2] / "README.md"
+A = "test_accuracy"
 
 
 def block(language: str, word: str) -> str:
@@ -39,3 +41,16 @@ def test_the_suite_can_be_read(tmp_path):
 def test_its_two_commands_are_one_line_each():
     commands = [line for line in README.read_text().splitlines() if line.startswith("python3 -m venv")]
     assert len(commands) == 2
+
+
+def test_its_table_of_mnist_is_the_published_one():
+    with open(README.parent / "results/published/mnist/leaderboard.csv") as file:
+        published = list(csv.DictReader(file))
+    table = [
+        line.split("|")[1:-1] for line in README.read_text().splitlines() if " ± " in line and line.startswith("| ")
+    ]
+    shown = {(cells[0].split()[0], int(cells[1]), cells[2].strip()) for cells in table}
+    assert shown == {
+        (row["rule"], int(row["n_steps"]), f"{100 * float(row[A]):.2f} ± {100 * float(row[A + '_sd']):.2f}")
+        for row in published
+    }

@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -224,3 +225,9 @@ def test_markdown_cells_cannot_break_the_table():
     assert "\\<b>" in text
     for result in results:
         assert result.key in text
+
+
+def test_the_notes_name_machine_and_versions():
+    facts = {"cpu": "Abacus 3", "gpu": None, "system": "Linux x86_64", "python": "3.11.7", "snnbench": "0.1.0"}
+    ran = replace(done(trial("a", 0), 0.9), provenance={**facts, "packages": {"torch": "2.13.0"}})
+    assert "Ran on Abacus 3, Linux x86_64; Python 3.11.7, snnbench 0.1.0, torch 2.13.0." in shown(board([ran]))

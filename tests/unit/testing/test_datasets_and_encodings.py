@@ -1,6 +1,5 @@
 """Each check of a dataset or encoding finds the breach that it is there for."""
 
-# ruff: noqa: ARG002 - what a contract hands over need not be used
 from __future__ import annotations
 
 from dataclasses import replace

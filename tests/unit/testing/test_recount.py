@@ -1,4 +1,3 @@
-# ruff: noqa: ARG002 - what a contract hands over need not be used
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,6 +1,5 @@
 """Each check of a rule finds the breach that it is there for."""
 
-# ruff: noqa: ARG002 - what a contract hands over need not be used
 from __future__ import annotations
 
 from collections.abc import Callable
