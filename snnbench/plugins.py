@@ -127,9 +127,14 @@ def load_plugins(files: tuple[Path, ...] = ()) -> Host:
         PluginError: one of ``files`` is refused. An installed plugin that is refused is a failure of the host instead.
     """
     host = Host()
-    for entry_point in sorted(entry_points(group=GROUP), key=lambda found: found.name):
+    for origin, entry_point in sorted(
+        ((_origin(found), found) for found in entry_points(group=GROUP)), key=lambda pair: _precedence(pair[0])
+    ):
         try:
-            _add(host, _origin(entry_point), entry_point.load)
+            _add(host, origin, entry_point.load)
+        except DuplicateNameError as error:
+            logger.warning("%s", error)  # the suite that names it will run, and with the other plugin's
+            host.failures.append(error)
         except PluginError as error:
             host.failures.append(error)
     for path in files:
@@ -149,6 +154,11 @@ def _origin(entry_point: EntryPoint) -> Origin:
     if distribution is None:
         return Origin(entry_point.name, "unknown distribution", "")
     return Origin(entry_point.name, distribution.name, distribution.version)
+
+
+def _precedence(origin: Origin) -> tuple[bool, str]:
+    """Our own plugins come first, so that none from elsewhere takes a name of theirs."""
+    return origin.distribution != GROUP, origin.plugin
 
 
 def _load_file(path: Path, origin: Origin) -> ModuleType:
@@ -207,7 +217,8 @@ def attempt(origin: Origin, what: str, call: Callable[[], T], *, passes: type[Ex
         raise
     except (Exception, SystemExit) as error:
         raise PluginError(
-            f"{origin}: {what}: {type(error).__name__}: {error}", hint="reinstall the plugin, or uninstall it"
+            f"{origin}: {what}: {type(error).__name__}: {error}",
+            hint="mend the file" if origin.distribution == "file" else "reinstall the plugin, or uninstall it",
         ) from error
 
 

@@ -176,6 +176,17 @@ def test_a_broken_plugin_is_named_with_its_cause_and_harms_no_other(install: Ins
     assert "r" not in load_plugins().rules
 
 
+def test_a_plugin_from_elsewhere_takes_no_name_of_ours_and_is_warned_of(
+    install: Install, caplog: pytest.LogCaptureFixture
+):
+    install("aa_bad", rule_module("surrogate"))
+    with caplog.at_level(logging.WARNING):
+        host = load_plugins()
+    assert host.rule("surrogate").origin.distribution == "snnbench"
+    assert [failure.code for failure in host.failures] == ["SNB104"]
+    assert "plugin 'aa_bad' of dist-of-aa_bad 2.3: the name 'surrogate'" in caplog.text
+
+
 def test_a_misspelt_hook_is_told_the_nearest(install: Install):
     install("zz_bad", BROKEN["misspelt hook"][0])
     assert "did you mean 'snnbench_rules'?" in refusal("zz_bad").hint
