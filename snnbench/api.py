@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from snnbench.errors import SuiteError, TrackingError, unknown_name
+from snnbench.errors import StoreError, SuiteError, TrackingError, unknown_name
 from snnbench.plugins import Host, load_plugins
 from snnbench.records.store import Store, write_atomically
 from snnbench.sink import RunInfo
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from snnbench.suite.schema import Suite
 
 SuiteSource: TypeAlias = str | Path | Mapping[str, Any]
+
+_TO_RUN = frozenset({"run", "stale", "failed"})
+"""States of planned trials that ``run`` starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +193,7 @@ def run_suite(
 
     Raises:
         UsageError: the suite, a name or a parameter is wrong, or data is missing: before any trial starts.
+        StoreError: results cannot be written.
     """
     from snnbench.engine.executor import EpochFinished, TrialFinished
     from snnbench.engine.sinks import start_sinks
@@ -198,6 +202,8 @@ def run_suite(
     tell: Listener = on_event or (lambda event: None)  # noqa: ARG005
     suite, planned = plan(source, settings, choose=options.choose, force=options.force, keep_stale=options.keep_stale)
     store = Store(settings.store)
+    if any(item.state in _TO_RUN for item in planned):
+        store.make_writable(suite.name)
     store.sweep()
     report = RunReport(suite, planned)
     tell(PlanReady(suite, planned))
@@ -259,7 +265,7 @@ def _execute(
             concurrent=1 if options.executor == "inline" else options.workers,
         )
         for item in planned
-        if item.state in ("run", "stale", "failed")
+        if item.state in _TO_RUN
     ]
     if options.executor == "inline":
         return run_inline(jobs, maxfail=options.maxfail)
@@ -351,10 +357,11 @@ def control_rules(settings: Settings) -> set[str]:
 def publish(source: SuiteSource, settings: Settings | None = None) -> Path:
     """Copy a suite's results and tables to ``<store>/published/<suite>/``, to be committed.
 
-    Weights stay behind; result files and arrays go along. Raises if a trial is missing, stale or has failed.
+    Weights stay behind; result files and arrays go along.
 
     Raises:
-        SuiteError: the suite is not complete.
+        SuiteError: a trial is missing, stale or crashed.
+        StoreError: what was published before cannot be replaced.
     """
     settings = settings or Settings()
     suite, planned = _plan_of_stored(source, settings)
@@ -367,8 +374,12 @@ def publish(source: SuiteSource, settings: Settings | None = None) -> Path:
         )
     store = Store(settings.store)
     target = settings.store / "published" / suite.name
-    if target.exists():
+    try:
         shutil.rmtree(target)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise StoreError(f"cannot replace {target}: {error}", hint="make it writable, or use --store DIR") from error
     for item in planned:
         # A result may be cached from another suite, without a run that takes it over.
         for suffix, path in store.files(item.source or suite.name, item.trial.key).items():
@@ -401,14 +412,15 @@ def sync(
 
     Returns:
         what the sinks say, and warnings.
+
+    Raises:
+        UnknownNameError: the store has no such suite.
     """
     from snnbench.engine.sinks import start_sinks
 
     settings = settings or Settings()
     store = Store(settings.store)
-    names = store.suites() if suite is None else [suite]
-    if suite is not None and suite not in store.suites():
-        raise unknown_name("suite in the store", suite, store.suites())
+    names = _stored_suites(store, suite)
     lines: list[str] = []
     warnings: list[str] = []
     for name in names:
@@ -421,6 +433,14 @@ def sync(
             lines += sink.lines
             warnings += [sink.warning] if sink.warning else []
     return lines, warnings
+
+
+def _stored_suites(store: Store, suite: str | None) -> list[str]:
+    """Names of every suite that has results, or the one that is asked for."""
+    there = store.suites()
+    if suite is not None and suite not in there:
+        raise unknown_name("suite in the store", suite, there)
+    return there if suite is None else [suite]
 
 
 def ui(settings: Settings | None = None, *, port: int = 5000, sink_options: Mapping[str, Any] | None = None) -> None:
@@ -446,11 +466,14 @@ def clean(settings: Settings | None = None, suite: str | None = None, *, dry_run
 
     Returns:
         The files.
+
+    Raises:
+        UnknownNameError: the store has no such suite.
     """
     settings = settings or Settings()
     store = Store(settings.store)
     files: list[Path] = []
-    for item in store.results(suite):
+    for item in (item for name in _stored_suites(store, suite) for item in store.results(name)):
         if not item.result.finished:
             files += store.files(item.suite, item.result.key).values()
             if not dry_run:

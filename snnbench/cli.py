@@ -293,7 +293,7 @@ def read_seeds(text: str) -> tuple[int, ...]:
 
 @_command
 def list_(plugin: PluginOption = None, json_: JsonOption = False) -> None:
-    """Show every rule, dataset, encoding, sink and suite there is, and plugins that were refused."""
+    """List rules, datasets, encodings, sinks, suites, refused plugins."""
     from snnbench.suite.schema import shipped_suites
 
     host = _settings(plugin=plugin).host
@@ -349,7 +349,7 @@ def info(
     plugin: PluginOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Show all there is to know about a rule, dataset, encoding or suite."""
+    """Show everything about a rule, dataset, encoding or suite."""
     from snnbench.suite.schema import Suite, load_suite, shipped_suites
 
     if name == "suite":
@@ -604,7 +604,7 @@ def _tell(progress: RunProgress, event: Any) -> None:
 
 def _run_code(report: api.RunReport) -> int:
     if report.interrupted:
-        there = f"{len(report.results)} of {len(report.planned)} trials have ended, and their results are kept"
+        there = f"{len(report.results)} of {len(report.planned)} trials have ended and are kept"
         return _complain("interrupted", f"{there}: the same command again goes on", INTERRUPTED)
     if any(result.status in _FAILURES for result in report.results):
         return FAILED
@@ -629,7 +629,7 @@ def report(
     plugin: PluginOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Print a suite's leaderboard from the store, and write it as CSV and Markdown."""
+    """Print a suite's leaderboard; write it as CSV and Markdown."""
     from snnbench import api
 
     leaderboard = api.report(suite, _settings(store, data_dir, device, threads, plugin), out=out)
@@ -645,7 +645,7 @@ def show(
     store: StoreOption = Path("results"),
     json_: JsonOption = False,
 ) -> None:
-    """Show a result: every measure, what is missing and why, where it comes from, its files."""
+    """Show a result: its measures, what is missing and why, its files."""
     from snnbench.records.store import Store
     from snnbench.report.result import result_lines
 
@@ -679,7 +679,7 @@ def sync(
 
 @_command
 def ui(
-    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 5000,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where it is served.")] = 5000,
     store: StoreOption = Path("results"),
     tracking_uri: TrackingOption = None,
     plugin: PluginOption = None,
@@ -699,7 +699,10 @@ def clean(
     store: StoreOption = Path("results"),
     json_: JsonOption = False,
 ) -> None:
-    """Delete results that run would make anew (crashed, timed out, interrupted), and leftover files."""
+    """Delete results that run would make anew, and leftover files.
+
+    These are the crashed, the timed out and the interrupted ones.
+    """
     from snnbench import api
 
     files = [str(path) for path in api.clean(_settings(store), suite, dry_run=dry_run)]
@@ -720,7 +723,10 @@ def publish(
     threads: ThreadsOption = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Copy a complete suite's results and tables to STORE/published/SUITE, to be committed."""
+    """Copy a complete suite to STORE/published/SUITE, to be committed.
+
+    Results and tables go along, weights stay behind.
+    """
     from snnbench import api
 
     print(api.publish(suite, _settings(store, data_dir, device, threads, plugin)))

@@ -29,17 +29,21 @@ from collections.abc import Iterable, Iterator
 
 
 class SnnbenchError(Exception):
-    """Something snnbench noticed and can explain.
+    """Something snnbench noticed and can explain: the root of the tree, which no error has as its own code.
 
-    Args:
-        message: what was wrong, with the offending value in it.
-        hint: what to do next.
+    ``except snnbench.errors.SnnbenchError`` catches every error that snnbench raises on purpose.
     """
 
     code = "SNB000"
     exit_code = 3
 
     def __init__(self, message: str, *, hint: str = "") -> None:
+        """Make an error.
+
+        Args:
+            message: what was wrong, with the offending value in it.
+            hint: what to do next.
+        """
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -81,15 +85,19 @@ class PluginHookError(PluginError):
 class DuplicateNameError(PluginError):
     """Two plugins provide a rule, dataset, encoding or sink of the same name.
 
-    The first one found keeps the name, the second is refused whole, so that a result can never come from an unexpected
-    plugin. Uninstall one of the two, or rename what the second provides.
+    The one that ships with snnbench keeps the name, else the first in the order of their names; the other is refused
+    whole, with a warning. Uninstall one of the two, or rename what the second provides.
     """
 
     code = "SNB104"
 
 
 class UsageError(SnnbenchError):
-    """The command line or the call asked for something that has no meaning here."""
+    """The command line or the call asked for something that has no meaning here.
+
+    An option that the command does not have, a value that an option does not take, or seeds that cannot be read. The
+    message names it; ``snnbench COMMAND --help`` lists every option with its values. Nothing was run.
+    """
 
     code = "SNB200"
     exit_code = 4
@@ -217,7 +225,7 @@ def unknown_name(
         legal: every name that would have been right.
         error: the class to make.
     """
-    choices = sorted(legal)
+    choices = sorted(set(legal))
     near = difflib.get_close_matches(name.lower(), choices, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
     listed = ", ".join(choices[:_MOST_CHOICES]) or "none"

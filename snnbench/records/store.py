@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 SIDECARS = ("npz", "safetensors", "log")
 
+_ELSEWHERE = "make it writable, or use --store DIR"
+
 LEFT_S = 600.0
 """A temporary file of this age was left by a process that is gone; a younger one may be being written."""
 
@@ -91,6 +93,20 @@ class Store:
         """The files that exist of a result, by suffix."""
         paths = {suffix: self.path(suite, key, suffix) for suffix in ("json", *SIDECARS)}
         return {suffix: path for suffix, path in paths.items() if path.exists()}
+
+    def make_writable(self, suite: str) -> None:
+        """Make a suite's folder if it is not there.
+
+        Raises:
+            StoreError: it cannot be made, or nothing can be written to it.
+        """
+        folder = self.folder(suite)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot make {folder}: {error}", hint=_ELSEWHERE) from error
+        if not os.access(folder, os.W_OK):
+            raise StoreError(f"cannot write to {folder}", hint=_ELSEWHERE)
 
     def write(
         self,

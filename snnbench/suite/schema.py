@@ -27,7 +27,9 @@ class SuiteSection(_Section):
 
     name: SuiteName
     description: str = ""
-    seeds: Annotated[int, Field(ge=1)] | Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = 3
+    seeds: Annotated[int, Field(ge=1)] | Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (
+        Field(3, description="how many (0, 1, 2, ...), or a list of them")
+    )
 
     @property
     def seed_list(self) -> tuple[int, ...]:
@@ -48,13 +50,15 @@ class TaskSection(_Section):
     """``[[task]]``: what is learned; what is not said has a default per dataset."""
 
     dataset: str
-    split: str = "official"
+    split: str = Field("official", description="one of the dataset's splits")
     encoding: str = Field("auto", description="name[param=value]; auto takes each rule's own")
     augment: Literal["none", "shift", "flip", "shift+flip"] = "none"
     n_steps: int | None = Field(None, ge=1)
     dt_ms: float | None = Field(None, gt=0)
-    t_input_ms: float | None = Field(None, gt=0)
-    network: str | None = None
+    t_input_ms: float | None = Field(
+        None, gt=0, description="input ends here and the simulation runs on; else it lasts n_steps"
+    )
+    network: str | None = Field(None, description="hidden layers, such as 400-400 or 15c5-2a-300")
     validation: float = Field(0.1, ge=0, lt=1, description="share of the training samples that chooses the epoch")
 
 

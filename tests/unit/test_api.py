@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import snnbench
 from snnbench import api
 from snnbench.api import RunOptions, Settings
-from snnbench.errors import MissingDataError, SuiteError, UnknownNameError
+from snnbench.errors import MissingDataError, StoreError, SuiteError, UnknownNameError
 from snnbench.records.store import Store
 
 
@@ -131,7 +132,25 @@ def test_clean_removes_failures_only(settings: Settings):
     assert api.clean(settings) == []
 
 
-def test_sync_of_a_suite_that_is_not_there(settings: Settings):
+@pytest.mark.parametrize("command", [api.sync, api.clean])
+def test_a_suite_that_the_store_does_not_have(command: Callable[[Settings, str], object], settings: Settings):
     api.run_suite(suite(), settings, INLINE)
     with pytest.raises(UnknownNameError, match="suite in the store 'z'"):
-        api.sync(settings, "z")
+        command(settings, "z")
+
+
+@pytest.mark.parametrize("executor", ["inline", "workers"])
+def test_a_store_that_cannot_be_written_is_told_before_any_trial_starts(settings: Settings, executor: str):
+    settings.store.write_text("a file where a folder should be")
+    events: list[object] = []
+    with pytest.raises(StoreError, match="cannot make"):
+        api.run_suite(suite(), settings, RunOptions(executor=executor), events.append)
+    assert not events
+
+
+def test_what_was_published_and_cannot_be_replaced(settings: Settings):
+    api.run_suite(suite(), settings, INLINE)
+    (settings.store / "published").mkdir()
+    (settings.store / "published" / "s").write_text("a file where a folder should be")
+    with pytest.raises(StoreError, match="cannot replace"):
+        api.publish(suite(), settings)

@@ -55,3 +55,7 @@ def test_the_nearest_name_is_offered(name):
 def test_nothing_near_and_nothing_legal():
     assert unknown_name("rule", "zzz", ["slayer"], error=ParameterError).hint == "legal: slayer"
     assert unknown_name("rule", "zzz", []).hint == "legal: none"
+
+
+def test_a_name_of_a_dataset_and_of_a_suite_is_listed_once():
+    assert unknown_name("name", "zzz", ["mnist", "digits", "mnist"]).hint == "legal: digits, mnist"
