@@ -13,6 +13,7 @@ import inspect
 import json
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -688,7 +689,8 @@ def ui(
     from snnbench import api
 
     if not _voice.quiet:
-        print(f"http://127.0.0.1:{port}  (Ctrl-C ends it)", file=sys.stderr)
+        print(f"starting http://127.0.0.1:{port}  (Ctrl-C ends it)", file=sys.stderr)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the tracker's server would live on
     api.ui(_settings(store, plugin=plugin), port=port, sink_options=_sink_options(tracking_uri))
 
 

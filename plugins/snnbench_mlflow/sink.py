@@ -94,14 +94,14 @@ class MlflowSink(Sink):
             TrackingError: there is nothing to serve, the port is taken, or MLflow's server ended by itself.
         """
         place = Place.of(run)
+        with place.answering():
+            import mlflow  # noqa: F401
         if place.is_server:
             raise TrackingError(f"{place.shown} serves its own page", hint="open it in a browser")
         if place.database is not None and not place.database.exists():
             raise TrackingError(
                 f"nothing is mirrored to MLflow yet: there is no {place.database}", hint="run `snnbench sync` first"
             )
-        with place.answering():
-            import mlflow  # noqa: F401
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
         # One worker and no job runner: a quarter of the start-up time and half the memory, and enough for one reader.
         command += ["--workers", "1", "--artifacts-destination", str(place.artifact_root)]

@@ -421,6 +421,8 @@ def test_mlflow_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(TrackingError, match="mlflow is not installed") as caught:
         MlflowSink().run_started(info(tmp_path))
     assert "pip install mlflow" in caught.value.hint
+    with pytest.raises(TrackingError, match="mlflow is not installed"):
+        MlflowSink().serve(info(tmp_path), port=free_port())
 
 
 def test_the_plugin_is_importable_without_mlflow_and_matplotlib() -> None:
@@ -519,6 +521,21 @@ def test_a_real_server_shows_and_takes_runs_and_ends_with_ctrl_c(store: Path, tm
     finally:
         server.send_signal(signal.SIGINT)
         code = server.wait(20)
+    assert code == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=1)
+
+
+@pytest.mark.slow
+def test_the_server_ends_with_the_command_that_is_told_to_end(store: Path) -> None:
+    mirror(info(store), make_result())
+    port = free_port()
+    command = subprocess.Popen([sys.executable, "-m", "snnbench", "ui", "--store", str(store), "--port", str(port)])
+    try:
+        wait_for(port, command)
+    finally:
+        command.send_signal(signal.SIGTERM)
+        code = command.wait(20)
     assert code == 0
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=1)
