@@ -20,9 +20,15 @@ _SOURCE = Path(__file__).with_name("lif.cu")
 
 
 def lif(
-    current: Tensor, decay: float, threshold: float, reset: Reset, detach_reset: bool, surrogate: Surrogate
+    current: Tensor,
+    decay: float,
+    threshold: float,
+    reset: Reset,
+    detach_reset: bool,
+    surrogate: Surrogate,
+    overwrite: bool,  # noqa: ARG001
 ) -> Tensor:
-    """Run LIF neurons; arguments as in ``snnbench.kernels.lif``.
+    """Run LIF neurons; arguments as in ``snnbench.kernels.lif``. It overwrites nothing.
 
     Raises:
         BackendError: CuPy is missing, or the current is not float32 on a CUDA device.
