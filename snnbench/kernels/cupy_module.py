@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _HEADERS = Path(__file__).parent
-_THREADS_PER_BLOCK = 64  # as in time_major.cuh
+THREADS_PER_BLOCK = 64
+"""As in ``time_major.cuh``."""
 
 COMPILE_OPTIONS = (
     "-std=c++17",
@@ -33,25 +34,23 @@ COMPILE_OPTIONS = (
 
 
 def launch(source: Path, name: str, n_neurons: int, *arguments: Tensor | float | None) -> None:
-    """Launch a kernel with one thread a neuron, on the current stream of the first argument's device.
+    """Launch a kernel with one thread a neuron, on the current stream of its tensors' device.
 
     Args:
         source: the ``.cu`` file.
         name: the kernel's, declared ``extern "C"``.
         n_neurons: threads to start, at least 1.
         arguments: the kernel's; a tensor becomes a pointer to its first element, None a null pointer, an ``int`` a
-            ``long long`` and a ``float`` a ``float``.
+            ``long long`` and a ``float`` a ``float``. Tensors are float32 and on one CUDA device.
 
     Raises:
-        BackendError: CuPy is not installed, or the first argument is not on a CUDA device.
+        BackendError: CuPy is not installed.
     """
-    first = arguments[0]
-    if not isinstance(first, torch.Tensor) or first.device.type != "cuda":
-        raise BackendError(f"{name} runs on a CUDA device only", hint="use backend 'ref', or move the trial to a GPU")
     kernel = _kernel(source, name)
-    blocks = -(-n_neurons // _THREADS_PER_BLOCK)
-    with torch.cuda.device(first.device), _cupy().cuda.Stream.from_external(torch.cuda.current_stream()):
-        kernel((blocks,), (_THREADS_PER_BLOCK,), tuple(_argument(argument) for argument in arguments))
+    blocks = -(-n_neurons // THREADS_PER_BLOCK)
+    device = next(argument.device for argument in arguments if isinstance(argument, torch.Tensor))
+    with torch.cuda.device(device), _cupy().cuda.Stream.from_external(torch.cuda.current_stream()):
+        kernel((blocks,), (THREADS_PER_BLOCK,), tuple(_argument(argument) for argument in arguments))
 
 
 def rows(x: Tensor) -> tuple[Tensor, int]:
@@ -64,16 +63,6 @@ def rows(x: Tensor) -> tuple[Tensor, int]:
     if not x[0].is_contiguous():
         x = x.contiguous()
     return x, x.stride(0)
-
-
-def require_float32(kernel: str, x: Tensor) -> None:
-    """Refuse what the CUDA kernels have no code for.
-
-    Raises:
-        BackendError: the tensor is not of type float32.
-    """
-    if x.dtype != torch.float32:
-        raise BackendError(f"kernel {kernel!r} has no {x.dtype} on CUDA", hint="use float32, or backend 'ref'")
 
 
 def _cupy() -> Any:

@@ -6,6 +6,7 @@ NVRTC needs neither a GPU nor a driver: it is called through its C interface, wi
 import ctypes
 import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,6 @@ def test_compiles_without_spills(nvrtc, capsys, source, architecture):
     assert kernels
     assert len(kernels) == len(spills) == len(registers), log
     with capsys.disabled():
-        print(
-            f"\n{source} for {architecture}: " + ", ".join(f"{k} {r}" for k, r in zip(kernels, registers, strict=True))
-        )
+        used = ", ".join(f"{k} {r}" for k, r in zip(kernels, registers, strict=True))
+        sys.stdout.write(f"\n{source}, registers on {architecture}: {used}\n")
     assert {k: sizes for k, sizes in zip(kernels, spills, strict=True) if any(sizes)} == {}

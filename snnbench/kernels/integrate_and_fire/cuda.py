@@ -22,16 +22,14 @@ def integrate_and_fire(current: Tensor, threshold: float | Tensor, initial_share
     """See ``snnbench.kernels.integrate_and_fire``.
 
     Raises:
-        BackendError: CuPy is missing, or the current is not float32 on a CUDA device.
+        BackendError: CuPy is not installed.
     """
-    cupy_module.require_float32("integrate_and_fire", current)
     spikes = torch.empty(current.shape, dtype=current.dtype, device=current.device)
     if not spikes.numel():
         return spikes
     thresholds = None
     if isinstance(threshold, torch.Tensor):
-        # of one sample's neurons; a tensor on the device stays there
-        thresholds = threshold.to(current).expand(current.shape[2:]).contiguous()
+        thresholds = threshold.to(current).expand(current.shape[1:]).contiguous()
     current, stride = cupy_module.rows(current)
     n_steps, n_neurons = len(spikes), spikes[0].numel()
     cupy_module.launch(
@@ -44,7 +42,6 @@ def integrate_and_fire(current: Tensor, threshold: float | Tensor, initial_share
         n_steps,
         n_neurons,
         thresholds,
-        0 if thresholds is None else thresholds.numel(),
         0.0 if isinstance(threshold, torch.Tensor) else float(threshold),
         float(initial_share),
     )

@@ -26,15 +26,14 @@ def lif(
     reset: Reset,
     detach_reset: bool,
     surrogate: Surrogate,
-    overwrite: bool,  # noqa: ARG001
+    overwrite: bool,
 ) -> Tensor:
-    """Run LIF neurons; arguments as in ``snnbench.kernels.lif``. It overwrites nothing.
+    """Run LIF neurons; arguments as in ``snnbench.kernels.lif``.
 
     Raises:
-        BackendError: CuPy is missing, or the current is not float32 on a CUDA device.
+        BackendError: CuPy is not installed.
     """
-    cupy_module.require_float32("lif", current)
-    spikes: Tensor = _LIF.apply(current, float(decay), float(threshold), reset, detach_reset, surrogate)
+    spikes: Tensor = _LIF.apply(current, float(decay), float(threshold), reset, detach_reset, surrogate, overwrite)
     return spikes
 
 
@@ -48,9 +47,14 @@ class _LIF(torch.autograd.Function):
         reset: Reset,
         detach_reset: bool,
         surrogate: Surrogate,
+        overwrite: bool,
     ) -> Tensor:
         spikes = torch.empty(current.shape, dtype=current.dtype, device=current.device)
-        membrane = torch.empty_like(spikes) if ctx.needs_input_grad[0] else None
+        membrane = None
+        if ctx.needs_input_grad[0]:
+            overwrite = overwrite and current.is_contiguous()
+            membrane = current if overwrite else torch.empty_like(spikes)
+            ctx.options = (decay, threshold, reset, detach_reset, surrogate)
         if spikes.numel():
             current, stride = cupy_module.rows(current)
             n_steps, n_neurons = len(spikes), spikes[0].numel()
@@ -68,8 +72,9 @@ class _LIF(torch.autograd.Function):
                 threshold,
             )
         if membrane is not None:
+            if overwrite:
+                torch.autograd.graph.increment_version(membrane)
             ctx.save_for_backward(membrane)
-            ctx.options = (decay, threshold, reset, detach_reset, surrogate)
         return spikes
 
     @staticmethod
@@ -96,7 +101,7 @@ class _LIF(torch.autograd.Function):
                 1 / surrogate.width,
                 float(surrogate.peak),
             )
-        return grad_current, None, None, None, None, None
+        return grad_current, None, None, None, None, None, None
 
 
 def _path(reset: Reset, detach_reset: bool) -> str:

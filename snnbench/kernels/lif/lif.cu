@@ -57,7 +57,7 @@ __device__ inline void lif_backward(const float* grad_spikes, long long grad_spi
     });
 }
 
-// membrane: null where there will be no backward pass
+// membrane: null where there will be no backward pass; may be the current, which it then overwrites
 #define FORWARD(NAME, RESET)                                                                                         \
     extern "C" __global__ void __launch_bounds__(THREADS_PER_BLOCK)                                                  \
     lif_forward_##NAME(const float* current, long long current_stride, float* spikes, float* membrane,               \
