@@ -14,8 +14,8 @@ from snnbench.kernels import cupy_module
 
 SHIM = Path(__file__).with_name("host_shim.h")
 SANITIZE = "SNNBENCH_SANITIZE"
-PLAIN = ("-O2",)
-SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+PLAIN = ("-O1",)
+SANITIZED = ("-O0", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
 class Host:
@@ -28,11 +28,9 @@ class Host:
 
     def build(self, source):
         """Build the unchanged source, with a launcher for each of its kernels."""
-        compiler = ("g++", "-std=c++17", "-Wall", "-Wno-unknown-pragmas", *self.flags)
+        compiler = ("g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", *self.flags)
         include = next(option for option in cupy_module.COMPILE_OPTIONS if option.startswith("-I"))
-        expanded = subprocess.run(
-            (*compiler, include, "-E", "-x", "c++", source), check=True, capture_output=True, text=True
-        ).stdout
+        expanded = self.compile(*compiler, include, "-E", "-x", "c++", source)
         names = re.findall(r'extern "C" __global__ void(?: __launch_bounds__\(\w+\))?\s+(\w+)\(', expanded)
         assert len(names) == expanded.count("__global__")
         launchers = [
@@ -44,16 +42,23 @@ class Host:
         main.write_text("\n".join([f'#include "{SHIM}"', f'#include "{source}"', *launchers]), encoding="utf-8")
         library = main.with_suffix(".so")
         # What is fused is written out, as for the GPU.
-        subprocess.run((*compiler, include, "-ffp-contract=off", "-shared", "-fPIC", "-o", library, main), check=True)
+        self.compile(*compiler, include, "-ffp-contract=off", "-shared", "-fPIC", "-o", library, main)
         return ctypes.CDLL(str(library))
+
+    @staticmethod
+    def compile(*command):
+        # The compiler itself need not run under the sanitizers.
+        environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
 
     def launch(self, source, name, n_neurons, *arguments):
         values = [packed(argument) for argument in arguments]
         codes = "".join(code for code, _ in values).encode()
         addresses = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for _, value in values))
         blocks = -(-n_neurons // cupy_module.THREADS_PER_BLOCK)
-        fits = getattr(self.library(source), f"launch_{name}")(blocks, cupy_module.THREADS_PER_BLOCK, codes, addresses)
-        assert fits, f"{name} does not take {codes}"
+        kernel = getattr(self.library(source), f"launch_{name}")
+        kernel.restype = ctypes.c_bool
+        assert kernel(blocks, cupy_module.THREADS_PER_BLOCK, codes, addresses), f"{name} does not take {codes}"
 
 
 def packed(argument):

@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+from snnbench import BackendError
 from snnbench.kernels import RESETS, SURROGATES, Surrogate
 from snnbench.kernels.exponential_filter import cuda as exponential_filter_cuda
 from snnbench.kernels.exponential_filter import ref as exponential_filter_ref
@@ -196,42 +197,56 @@ def test_nothing_needs_no_launch(kernel, shape):
         assert x.grad.shape == shape
 
 
+# --- without CuPy ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_without_cupy_the_error_says_what_to_install(monkeypatch, kernel):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(BackendError, match="need CuPy") as error:
+        KERNELS[kernel](torch.ones(2, 1, 1))
+    assert "snnbench[cuda13]" in error.value.hint
+
+
 # --- memory ----------------------------------------------------------------------------------------------------------
-
-
-def pytest_under_sanitizers(mode, *arguments):
-    def library(name):
-        return subprocess.run(
-            ["g++", f"-print-file-name={name}"], check=True, capture_output=True, text=True
-        ).stdout.strip()
-
-    environment = {
-        **os.environ,
-        SANITIZE: mode,
-        "LD_PRELOAD": f"{library('libasan.so')}:{library('libubsan.so')}",
-        "ASAN_OPTIONS": "detect_leaks=0",  # the interpreter's own
-    }
-    command = [sys.executable, "-m", "pytest", "-q", "-s", "-x", "-p", "no:cacheprovider", __file__, *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.skipif(SANITIZE in os.environ, reason="runs the others")
 def test_all_but_the_large_again_under_the_sanitizers():
-    again = pytest_under_sanitizers("all", "-k", "not lif_agrees")
+    def library(name):
+        command = ["g++", f"-print-file-name={name}"]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    environment = {
+        **os.environ,
+        SANITIZE: "1",
+        "LD_PRELOAD": f"{library('libasan.so')}:{library('libubsan.so')}",
+        "ASAN_OPTIONS": "detect_leaks=0",  # the interpreter's own
+    }
+    command = [sys.executable, "-m", "pytest", "-s", "-x", "-p", "no:cacheprovider", __file__, "-k", "not lif_agrees"]
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stdout + again.stderr
     assert " passed" in again.stdout
 
 
-@pytest.mark.skipif(SANITIZE in os.environ, reason="runs another")
-def test_sanitizers_are_awake():
-    planted = pytest_under_sanitizers("planted", "-k", "beyond")
+BEYOND_THE_LAST_NEURON = """
+import ctypes, sys
+
+floats = (ctypes.c_float * 1024)(), (ctypes.c_float * 2048)()
+n_steps, n_neurons = ctypes.c_longlong(1), ctypes.c_longlong(1025)
+factor = ctypes.c_float(0.5)
+values = floats[0], n_neurons, floats[1], n_steps, n_neurons, factor, factor
+pointers = [ctypes.c_void_p(ctypes.addressof(v)) if isinstance(v, ctypes.Array) else v for v in values]
+addresses = (ctypes.c_void_p * 7)(*map(ctypes.addressof, pointers))
+ctypes.CDLL(sys.argv[1]).launch_exponential_filter_forward(17, 64, b"pipiiff", addresses)
+"""
+
+
+@pytest.mark.skipif(SANITIZE not in os.environ, reason="runs with the sanitizers only")
+def test_the_sanitizers_see_a_read_beyond_the_last_neuron(host):
+    library = host.library(exponential_filter_cuda._SOURCE)._name
+    command = [sys.executable, "-c", BEYOND_THE_LAST_NEURON, library]
+    planted = subprocess.run(command, capture_output=True, text=True, check=False)
     assert planted.returncode != 0
     assert "heap-buffer-overflow" in planted.stderr
-    assert "exponential_filter.cu" in planted.stderr
-
-
-@pytest.mark.skipif(os.environ.get(SANITIZE) != "planted", reason="ends the process, as it should")
-def test_a_walk_beyond_the_last_neuron(host):
-    x = torch.ones(1, 64)
-    y = torch.empty_like(x)
-    host.launch(exponential_filter_cuda._SOURCE, "exponential_filter_forward", 65, x, 64, y, 1, 65, 0.9, 1.0)
+    assert "time_major.cuh" in planted.stderr
