@@ -1,14 +1,19 @@
-"""Compiled kernels: threads change no bit, and what is loaded from the disk is what was compiled."""
+"""What compiled kernels share: surrogates and exponentials, threads that change no bit, and the disk cache."""
 
 import json
+import math
 import os
 import subprocess
 import sys
 from importlib import import_module
 
+import numba
+import numpy as np
 import pytest
+import torch
 
-from snnbench.kernels.compiled import Kernel
+from snnbench.kernels import SURROGATES, Surrogate
+from snnbench.kernels.compiled import Kernel, exp_of_negative, flat, surrogate_derivatives
 from snnbench.testing.kernels import kernels
 
 
@@ -21,6 +26,43 @@ def test_no_two_variants_share_an_entry_of_the_disk_cache():
     variants = [variant for kernel in compiled() for variant in (kernel.serial, kernel.parallel)]
     entries = {(variant.py_func.__module__, variant.py_func.__qualname__) for variant in variants}
     assert len(entries) == len(variants) == 2 * len(compiled()) > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", SURROGATES)
+def test_surrogate_derivatives_are_those_of_torch(shape, dtype):
+    surrogate = Surrogate(shape, width=0.375, peak=1.25)
+    u = torch.cat([torch.linspace(-3, 4, 20_001), torch.linspace(-200, 200, 2001), torch.tensor([1e30, -1e30])])
+    u = u.to(dtype)
+    h = torch.full_like(u, math.nan)
+    number = u.numpy().dtype.type
+    arguments = number(0.5), SURROGATES.index(shape), number(surrogate.width), number(surrogate.peak)
+    surrogate_derivatives(flat(u), flat(h), *arguments)
+    expected = surrogate.derivative(u - 0.5)
+    # in the far tails of an exponential, 0 stands for what is no normal number
+    torch.testing.assert_close(h, expected, rtol=8 * torch.finfo(dtype).eps, atol=torch.finfo(dtype).tiny * 16)
+    if shape not in ("gaussian", "logistic"):
+        assert torch.equal(h, expected)
+
+
+@numba.njit
+def exponentials(x, y):
+    for j in range(len(x)):
+        y[j] = exp_of_negative(x[j])
+
+
+@pytest.mark.parametrize(("dtype", "lowest"), [(np.float32, -87), (np.float64, -708)])
+def test_exponential_is_right_to_the_last_place(dtype, lowest):
+    x = np.concatenate([np.linspace(lowest, 0, 100_001), -np.logspace(-40, 0, 1001)]).astype(dtype)
+    y = np.empty_like(x)
+    exponentials(x, y)
+    expected = np.exp(x.astype(np.longdouble))
+    assert (abs(y - expected) / expected).max() <= np.finfo(dtype).eps
+    edge = np.array([0, -0.0, lowest - 1, -1e30, -np.inf, np.nan], dtype)
+    y = np.empty_like(edge)
+    exponentials(edge, y)
+    assert y[:5].tolist() == [1, 1, 0, 0, 0]
+    assert np.isnan(y[5])
 
 
 # pytest's own process may have been told to use one thread only, so these run in others.
