@@ -23,18 +23,18 @@ __device__ inline Column from_last_step(const float* values, long long stride, l
     return {values + (n_steps - 1) * stride + neuron, -stride};
 }
 
+// Loads the values of AHEAD steps. Beyond the last one it reads that again: cheaper than a branch around each load.
 template <int AHEAD, int COLUMNS>
 __device__ inline void fetch(float (&values)[AHEAD][COLUMNS], const Column (&columns)[COLUMNS], int from, int n_steps) {
 #pragma unroll
     for (int k = 0; k < AHEAD; ++k) {
+        const long long i = min(from + k, n_steps - 1);
 #pragma unroll
-        for (int c = 0; c < COLUMNS; ++c) {
-            values[k][c] = from + k < n_steps ? columns[c].first[(from + k) * columns[c].stride] : 0.0f;
-        }
+        for (int c = 0; c < COLUMNS; ++c) values[k][c] = columns[c].first[i * columns[c].stride];
     }
 }
 
-// Calls step(i, values of the columns) for i = 0 ... n_steps - 1. Steps depend on each other, loads do not: while AHEAD
+// Calls step(i, values of the columns) for i = 0 ... n_steps - 1, at least one. Steps depend on each other, loads do not: while AHEAD
 // steps are computed, the loads of the next AHEAD are under way. They go out as one batch, because the hardware has too
 // few barriers to wait for single ones.
 template <int AHEAD, int COLUMNS, class Step>

@@ -1,6 +1,7 @@
 // CUDA's words for a host compiler: blocks and threads of a kernel run one after the other. For kernels without
 // barriers, shuffles and shared memory; one that uses them does not compile.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <type_traits>
 #include <utility>
@@ -8,6 +9,9 @@
 #define __global__
 #define __device__
 #define __launch_bounds__(...)
+
+using std::min;
+inline float __fdividef(float a, float b) { return a / b; }
 
 struct Index {
     unsigned x;
