@@ -1,6 +1,6 @@
 """Neuron dynamics: torch tensors in, torch tensors out, time-major ``[T, B, *shape]``; one folder a kernel."""
 
-from snnbench.kernels.backends import BACKENDS, default_backend, require_backend
+from snnbench.kernels.backends import BACKENDS, default_backend
 from snnbench.kernels.exponential_filter import exponential_filter
 from snnbench.kernels.integrate_and_fire import integrate_and_fire
 from snnbench.kernels.lif import RESETS, Reset, lif
@@ -16,5 +16,4 @@ __all__ = [
     "exponential_filter",
     "integrate_and_fire",
     "lif",
-    "require_backend",
 ]

@@ -68,15 +68,15 @@ class LIFStack(nn.Module):
             if layer.kind == "pool":
                 continue
             current = x.expand(batch.n_steps, *x.shape) if constant else x
-            constant = False
             if layer is self.graph.layers[-1] and self.decoder != "count":
                 return exponential_filter(current, decay=self.neuron.decay, backend=self.backend)
-            x = self._spikes(current)
+            x = self._spikes(current, overwrite=not constant)
+            constant = False
             if probe is not None:
                 probe(layer.name, x)
         return x
 
-    def _spikes(self, current: Tensor) -> Tensor:
+    def _spikes(self, current: Tensor, *, overwrite: bool) -> Tensor:
         neuron = self.neuron
         return lif(
             current,
@@ -85,6 +85,7 @@ class LIFStack(nn.Module):
             reset=neuron.reset,
             detach_reset=neuron.detach_reset,
             surrogate=neuron.surrogate,
+            overwrite=overwrite,
             backend=self.backend,
         )
 

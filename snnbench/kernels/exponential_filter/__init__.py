@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from snnbench.kernels.backends import require_backend
-from snnbench.kernels.exponential_filter import ref
+from snnbench.kernels.backends import implementation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +26,7 @@ def exponential_filter(x: Tensor, *, decay: float, gain: float = 1.0, backend: s
         y of ``x``'s shape and type, contiguous.
 
     Raises:
-        BackendError: this machine has no such implementation.
+        BackendError: there is no such implementation, or not for this device and type.
     """
-    require_backend("exponential_filter", backend)
-    return ref.exponential_filter(x, decay, gain)
+    y: Tensor = implementation("exponential_filter", backend, x).exponential_filter(x, decay, gain)
+    return y

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from snnbench.kernels.backends import require_backend
-from snnbench.kernels.integrate_and_fire import ref
+from snnbench.kernels.backends import implementation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,13 +37,14 @@ def integrate_and_fire(
             ``[channels, 1, 1]``.
         initial_share: v(0) / θ.
         reset: ``soft`` subtracts the threshold, ``hard`` sets the membrane to zero and loses what exceeded it.
-        backend: implementation.
+        backend: implementation; see ``BACKENDS``.
 
     Returns:
         Spikes ``[T, B, *shape]`` of 0 and 1 in the current's type. They carry no gradient.
 
     Raises:
-        BackendError: the backend cannot be used here.
+        BackendError: there is no such implementation, or not for this device and type.
     """
-    require_backend("integrate_and_fire", backend)
-    return ref.integrate_and_fire(current, threshold, initial_share, reset)
+    run = implementation("integrate_and_fire", backend, current).integrate_and_fire
+    spikes: Tensor = run(current, threshold, initial_share, reset)
+    return spikes

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from snnbench.errors import ParameterError, unknown_name
-from snnbench.kernels.backends import require_backend
-from snnbench.kernels.lif import ref
+from snnbench.kernels.backends import implementation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +24,7 @@ def lif(
     reset: Reset,
     detach_reset: bool,
     surrogate: Surrogate,
+    overwrite: bool = False,
     backend: str = "ref",
 ) -> Tensor:
     """Run LIF neurons over all time steps, from rest: v[-1] = 0.
@@ -59,16 +59,19 @@ def lif(
         reset: what a spike does to the membrane, as above.
         detach_reset: whether the gradient leaves out the path through the reset.
         surrogate: stands in for the derivative of a spike.
+        overwrite: whether ``current`` may serve as memory, and holds anything afterwards: for currents that are needed
+            nowhere else. Autograd notices, and refuses, if another operation had kept them for its backward pass.
         backend: implementation; see ``BACKENDS``.
 
     Returns:
         Spikes of ``current``'s shape and type, contiguous.
 
     Raises:
-        BackendError: this machine has no such implementation.
+        BackendError: there is no such implementation, or not for this device and type.
         ParameterError: there is no such reset.
     """
-    require_backend("lif", backend)
+    run = implementation("lif", backend, current).lif
     if reset not in RESETS:
         raise unknown_name("reset", reset, RESETS, error=ParameterError)
-    return ref.lif(current, decay, threshold, reset, detach_reset, surrogate)
+    spikes: Tensor = run(current, decay, threshold, reset, detach_reset, surrogate, overwrite)
+    return spikes

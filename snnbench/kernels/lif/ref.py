@@ -15,9 +15,15 @@ if TYPE_CHECKING:
 
 
 def lif(
-    current: Tensor, decay: float, threshold: float, reset: Reset, detach_reset: bool, surrogate: Surrogate
+    current: Tensor,
+    decay: float,
+    threshold: float,
+    reset: Reset,
+    detach_reset: bool,
+    surrogate: Surrogate,
+    overwrite: bool,  # noqa: ARG001
 ) -> Tensor:
-    """Run LIF neurons; arguments as in ``snnbench.kernels.lif``."""
+    """Run LIF neurons; arguments as in ``snnbench.kernels.lif``. It overwrites nothing."""
     spikes: Tensor = _LIF.apply(current, decay, threshold, reset, detach_reset, surrogate)
     return spikes
 

@@ -1,0 +1,199 @@
+"""What the kernels that numba compiles share: variants, threads, flat views, and the surrogate derivatives.
+
+Import this module where a compiled kernel is used only: it imports numba, which takes a third of a second.
+
+No kernel is compiled with fast-math flags. Every element then gets the same IEEE operations wherever it lies, so bits
+depend neither on the number of threads nor on the memory layout; the kernels wait for memory, not for arithmetic.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import zlib
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy
+import torch
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba.extending import intrinsic, overload
+
+from snnbench.kernels.surrogate import SURROGATES
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PARALLEL_FROM = 1 << 16
+"""Elements of ``[T, ...]`` from which a kernel uses threads: below, waking them costs more than they save."""
+
+_LARGEST_CHUNK = 1 << 16  # neurons; their state (256 KiB in single precision) stays in the second-level cache
+_CACHE_LINE = 16  # elements of single precision; two threads never write to the same line
+
+if "NUMBA_THREADING_LAYER" not in os.environ:
+    # numba's own choice depends on what else is installed. Of the others, workqueue ends the process if two threads
+    # of Python run kernels at the same time.
+    numba.config.THREADING_LAYER = "omp"
+
+inner = numba.njit(error_model="numpy", nogil=True)
+"""Compile a function that compiled functions call; division by zero gives infinity, without a branch."""
+
+_SHARED_SOURCE = zlib.crc32(Path(__file__).read_bytes())
+
+
+class Kernel:
+    """A function over chunks of neurons, compiled twice: for one thread and, with its ``prange``, for several.
+
+    The function's leading arguments are the number of time steps, of neurons, and of neurons in a chunk; it loops over
+    chunks with ``numba.prange`` and streams whole rows of a chunk, as long as they can be: memory is read fastest so.
+    """
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        self.serial = _variant(function, parallel=False)
+        self.parallel = _variant(function, parallel=True)
+
+    def __call__(self, n_steps: int, n_neurons: int, *arguments: Any) -> None:
+        """Run the kernel on torch's number of threads."""
+        n_threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+        if n_threads == 1 or n_steps * n_neurons < PARALLEL_FROM:
+            self.serial(n_steps, n_neurons, _LARGEST_CHUNK, *arguments)
+            return
+        numba.set_num_threads(n_threads)
+        share = -(-n_neurons // n_threads)
+        chunk = min(-(-share // _CACHE_LINE) * _CACHE_LINE, _LARGEST_CHUNK)
+        self.parallel(n_steps, n_neurons, chunk, *arguments)
+
+
+def _variant(function: Callable[..., None], *, parallel: bool) -> Any:
+    """Compile a copy of the function under a name of its own.
+
+    The key of numba's disk cache is the qualified name, the types and the time stamp of the function's file. It knows
+    neither ``parallel`` (two variants of one name are silently one, numba issue 6845) nor this file, whose functions
+    are compiled into every kernel.
+    """
+    assert isinstance(function, FunctionType)
+    copy = FunctionType(function.__code__, function.__globals__, function.__name__)
+    copy.__module__ = function.__module__
+    copy.__qualname__ = f"{function.__qualname__}_{'parallel' if parallel else 'serial'}_{_SHARED_SOURCE:08x}"
+    return numba.njit(error_model="numpy", nogil=True, cache=True, parallel=parallel)(copy)
+
+
+def flat(x: Tensor) -> numpy.ndarray:
+    """Return the elements of a contiguous tensor as a one-dimensional array that shares its memory."""
+    array: numpy.ndarray = x.detach().view(-1).numpy()
+    return array
+
+
+def rows(x: Tensor) -> tuple[numpy.ndarray, int]:
+    """Return the elements of ``[T, B, *shape]`` as one array, and the distance from a step's first to the next one's.
+
+    A tensor that repeats one step has distance 0 and is not written out; neither is one whose steps are contiguous
+    but lie apart. Others are copied.
+    """
+    x = x.detach()
+    if x.is_contiguous():
+        return x.view(-1).numpy(), x[0].numel()
+    if x.stride(0) == 0:
+        return x[0].contiguous().view(-1).numpy(), 0
+    if not x[0].is_contiguous():
+        return x.contiguous().view(-1).numpy(), x[0].numel()
+    distance = x.stride(0)
+    return x.as_strided(((len(x) - 1) * distance + x[0].numel(),), (1,)).numpy(), distance
+
+
+@intrinsic
+def _power_of_two(context, shifted):  # type: ignore[no-untyped-def]  # noqa: ARG001
+    """Return 2**k for a number whose lowest mantissa bits are those of the integer k."""
+    single = shifted == numba.float32
+    real, integer = (ir.FloatType(), ir.IntType(32)) if single else (ir.DoubleType(), ir.IntType(64))
+    bias, mantissa = (127, 23) if single else (1023, 52)
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]  # noqa: ARG001
+        k = builder.shl(builder.bitcast(arguments[0], integer), integer(mantissa))
+        return builder.bitcast(builder.add(k, integer(bias << mantissa)), real)
+
+    return shifted(shifted), generate
+
+
+def _exponential(number: type, n_terms: int, shift: float, lowest: float, ln2_high: float) -> Callable[..., Any]:
+    """Make the exponential of one type: x = k ln 2 + r, and a Taylor polynomial of e**r, |r| <= ln(2) / 2.
+
+    Adding and subtracting ``shift`` rounds to an integer and leaves that in the lowest bits. The high part of ln 2 has
+    so few digits that its product with k is exact.
+    """
+    first, *others = (number(1 / math.factorial(i)) for i in reversed(range(n_terms)))
+    terms = tuple(others)
+    shift, lowest, zero, log2_e = number(shift), number(lowest), number(0), number(1 / math.log(2))
+    high, low = number(ln2_high), number(_LN2 - Fraction(ln2_high))
+
+    def exponential(x):  # type: ignore[no-untyped-def]
+        shifted = x * log2_e + shift
+        k = shifted - shift
+        r = (x - k * high) - k * low
+        p = first
+        for term in terms:
+            p = p * r + term
+        return zero if x < lowest else p * _power_of_two(shifted)
+
+    return exponential
+
+
+_LN2 = Fraction("0.693147180559945309417232121458176568")
+_SINGLE = _exponential(numpy.float32, 8, 1.5 * 2**23, -87, float.fromhex("0x0.B172p0"))
+_DOUBLE = _exponential(numpy.float64, 14, 1.5 * 2**52, -708, float.fromhex("0x0.B17217F7p0"))
+
+
+def exp_of_negative(x: float) -> float:
+    """Return e**x for x <= 0, within one unit in the last place; 0 below the normal numbers.
+
+    For compiled functions only. The library's exponential is a call per element, which keeps a loop from using vector
+    instructions: it takes four times as long.
+    """
+    raise NotImplementedError
+
+
+@overload(exp_of_negative)
+def _exp_of_negative(x):  # type: ignore[no-untyped-def]
+    return _SINGLE if x == numba.float32 else _DOUBLE
+
+
+_ARCTAN, _FAST_SIGMOID, _GAUSSIAN, _LOGISTIC, _RECTANGULAR, _TRIANGULAR = (
+    SURROGATES.index(name) for name in ("arctan", "fast-sigmoid", "gaussian", "logistic", "rectangular", "triangular")
+)
+
+
+@inner
+def surrogate_derivatives(u, h, threshold, shape, width, peak):  # type: ignore[no-untyped-def]
+    """Write h(u - threshold) into ``h``; numbers have the arrays' type, ``shape`` is the index in ``SURROGATES``.
+
+    The equations are those of ``snnbench.kernels.surrogate``, in its order of operations.
+    """
+    one = u.dtype.type(1)
+    half = u.dtype.type(0.5)
+    if shape == _ARCTAN:
+        for j in range(len(u)):
+            z = (u[j] - threshold) / width
+            h[j] = peak * (one / (z * z + one))
+    elif shape == _FAST_SIGMOID:
+        for j in range(len(u)):
+            z = abs((u[j] - threshold) / width) + one
+            h[j] = peak * (one / (z * z))
+    elif shape == _GAUSSIAN:
+        for j in range(len(u)):
+            z = (u[j] - threshold) / width
+            h[j] = peak * exp_of_negative(-half * (z * z))
+    elif shape == _LOGISTIC:
+        for j in range(len(u)):
+            # 1 / cosh(z/2)^2 by one exponential that cannot overflow
+            e = exp_of_negative(-abs((u[j] - threshold) / width))
+            h[j] = peak * (u.dtype.type(4) * e / ((one + e) * (one + e)))
+    elif shape == _RECTANGULAR:
+        for j in range(len(u)):
+            h[j] = peak if abs((u[j] - threshold) / width) < half else u.dtype.type(0)
+    else:
+        for j in range(len(u)):
+            h[j] = peak * max(one - abs((u[j] - threshold) / width), u.dtype.type(0))

@@ -1,0 +1,48 @@
+"""Integrate-and-fire on CUDA: the call of ``integrate_and_fire.cu``; float32."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from snnbench.kernels import cupy_module
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from snnbench.kernels.integrate_and_fire import Reset
+
+_SOURCE = Path(__file__).with_name("integrate_and_fire.cu")
+
+
+@torch.no_grad()
+def integrate_and_fire(current: Tensor, threshold: float | Tensor, initial_share: float, reset: Reset) -> Tensor:
+    """See ``snnbench.kernels.integrate_and_fire``.
+
+    Raises:
+        BackendError: CuPy is not installed.
+    """
+    spikes = torch.empty(current.shape, dtype=current.dtype, device=current.device)
+    if not spikes.numel():
+        return spikes
+    thresholds = None
+    if isinstance(threshold, torch.Tensor):
+        thresholds = threshold.to(current).expand(current.shape[1:]).contiguous()
+    current, stride = cupy_module.rows(current)
+    n_steps, n_neurons = len(spikes), spikes[0].numel()
+    cupy_module.launch(
+        _SOURCE,
+        f"integrate_and_fire_{reset}",
+        n_neurons,
+        current,
+        stride,
+        spikes,
+        n_steps,
+        n_neurons,
+        thresholds,
+        0.0 if isinstance(threshold, torch.Tensor) else float(threshold),
+        float(initial_share),
+    )
+    return spikes

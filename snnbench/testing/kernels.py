@@ -1,0 +1,299 @@
+"""The contract of kernels, as checks over every kernel and every implementation that runs on this machine.
+
+The oracle of spikes is not another implementation but the equations: fed with a neuron's own past spikes, they say in
+double precision what its membrane was, and each spike must be what the membrane says, unless that lies within a stated
+margin of the threshold. So one spike that rounding flipped does not condemn all that follow. Gradients are compared
+with those of ``ref`` in double precision, where both fire alike. Where inputs are small multiples of 2^-k no rounding
+happens in either, and bits must be equal.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+import snnbench.kernels
+from snnbench.errors import BackendError, ContractError
+from snnbench.kernels import BACKENDS, RESETS, SURROGATES, Surrogate
+from snnbench.kernels.backends import implementation
+from snnbench.testing.checks import Check, check
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SHAPES = ((1, 4, 3), (5, 0, 3), (5, 1, 1), (3, 2, 2, 3, 4), (7, 3, 67))
+"""``[T, B, *shape]`` that break tilings: one step, no sample, one neuron, maps, a prime number."""
+
+MARGIN = {torch.float32: 1e-5, torch.float64: 1e-13}
+"""Distance from a threshold, in units of it, within which a spike may be missing or too many."""
+
+_DYADIC_STEPS = 4  # products of attached gradients double their digits with every step
+
+
+@dataclass(frozen=True, slots=True)
+class _Example:
+    """How the checks run one kernel.
+
+    Attributes:
+        options: named sets of keyword arguments that all implementations are compared on.
+        dyadic: keyword arguments to be laid over the options so that no operation rounds.
+        membrane: potentials before reset and thresholds, by the equations in the input's type, from the input, the
+            spikes and the options; None if the kernel's output is no spikes.
+    """
+
+    options: Mapping[str, Mapping[str, Any]]
+    dyadic: Mapping[str, Any]
+    membrane: Callable[[Tensor, Tensor, Mapping[str, Any]], tuple[Tensor, Tensor]] | None = None
+
+
+def _lif_membrane(current: Tensor, spikes: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    decay, theta, reset = options["decay"], options["threshold"], options["reset"]
+    u = s = torch.zeros_like(current[0])
+    potentials = []
+    for now, fired in zip(current.unbind(), spikes.unbind(), strict=True):
+        u = {
+            "hard": decay * u * (1 - s),
+            "soft": decay * (u - theta * s),
+            "soft-after-decay": decay * u - theta * s,
+            "none": decay * u,
+        }[reset] + now
+        s = fired
+        potentials.append(u)
+    return torch.stack(potentials), torch.as_tensor(theta)
+
+
+def _integrate_and_fire_membrane(current: Tensor, spikes: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    theta = torch.as_tensor(options["threshold"], dtype=current.dtype, device=current.device)
+    v = options["initial_share"] * theta * torch.ones_like(current[0])
+    potentials = []
+    for now, fired in zip(current.unbind(), spikes.unbind(), strict=True):
+        m = v + now
+        v = m - theta * fired if options["reset"] == "soft" else m * (1 - fired)
+        potentials.append(m)
+    return torch.stack(potentials), theta
+
+
+_EXAMPLES = {
+    "exponential_filter": _Example(
+        options={"membrane": {"decay": 0.8}, "trace": {"decay": 0.8, "gain": 0.2}, "sum": {"decay": 1.0}},
+        dyadic={"decay": 0.5, "gain": 0.25},
+    ),
+    "integrate_and_fire": _Example(
+        options={
+            reset: {"threshold": 0.7, "initial_share": share, "reset": reset}
+            for reset, share in (("soft", 0.5), ("hard", 0.0))
+        },
+        dyadic={"threshold": 0.75},
+        membrane=_integrate_and_fire_membrane,
+    ),
+    "lif": _Example(
+        options={
+            f"{reset}-{'detached' if detach else 'attached'}-{name}": {
+                "decay": 0.8,
+                "threshold": 0.7,
+                "reset": reset,
+                "detach_reset": detach,
+                "surrogate": Surrogate(name, width=0.4, peak=1.5),
+            }
+            for reset in RESETS
+            for detach in (True, False)
+            for name in (SURROGATES if (reset, detach) == ("hard", False) else ("arctan",))
+        },
+        dyadic={"decay": 0.5, "threshold": 0.75, "surrogate": Surrogate("rectangular", 1.0)},
+        membrane=_lif_membrane,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KernelCase:
+    """One kernel, one implementation, one set of options, on one device."""
+
+    kernel: str
+    backend: str
+    options: str
+    device: str = "cpu"
+
+    def __str__(self) -> str:
+        return f"{self.kernel}-{self.backend}-{self.options}"
+
+    @property
+    def dtypes(self) -> tuple[torch.dtype, ...]:
+        """Types that the implementation takes; none if it does not run here."""
+        return tuple(dtype for dtype in (torch.float32, torch.float64) if self._takes(dtype))
+
+    def _takes(self, dtype: torch.dtype) -> bool:
+        try:
+            implementation(self.kernel, self.backend, torch.ones(1, 1, 1, dtype=dtype, device=self.device))
+        except BackendError:
+            return False
+        return True
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments."""
+        return dict(_EXAMPLES[self.kernel].options[self.options])
+
+    def draw(self, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return an input that makes neurons fire about every third step, and a gradient; the same at every call."""
+        generator = torch.Generator().manual_seed(len(shape))
+        x, g = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
+        return (0.3 + 0.6 * x).to(self.device, dtype), g.to(self.device, dtype)
+
+    def run(self, x: Tensor, grad: Tensor | None = None, **overrides: Any) -> tuple[Tensor, Tensor | None]:
+        """Return the output and, if it carries one, the gradient of the input."""
+        function = getattr(snnbench.kernels, self.kernel)
+        x = x.detach().requires_grad_(grad is not None)
+        y: Tensor = function(x, **{"backend": self.backend, **self.arguments, **overrides})
+        if grad is None or not y.requires_grad:
+            return y, None
+        return y.detach(), torch.autograd.grad(y, x, grad)[0]
+
+
+def kernels() -> tuple[str, ...]:
+    """Return the names of all kernels: the folders below ``snnbench.kernels``.
+
+    Raises:
+        ContractError: the checks do not know how to call one of them.
+    """
+    names = tuple(module.name for module in pkgutil.iter_modules(snnbench.kernels.__path__) if module.ispkg)
+    if set(names) != set(_EXAMPLES):
+        raise ContractError(
+            f"checks know the kernels {sorted(_EXAMPLES)}, there are {sorted(names)}",
+            hint="each kernel needs its example in snnbench/testing/kernels.py",
+        )
+    return names
+
+
+def kernel_cases(device: str = "cpu") -> list[KernelCase]:
+    """Return a case for every kernel, every implementation that runs on the device, and every set of options."""
+    cases = [
+        KernelCase(kernel, backend, options, device)
+        for kernel in kernels()
+        for backend in BACKENDS
+        for options in _EXAMPLES[kernel].options
+    ]
+    return [case for case in cases if case.dtypes]
+
+
+def kernel_checks() -> tuple[Check[KernelCase], ...]:
+    """Return all checks."""
+    return (signatures_are_equal, bits_are_exact, output_obeys, gradient_obeys, layout_is_nothing, shapes_are_any)
+
+
+@check("every implementation has the signature of the reference")
+def signatures_are_equal(case: KernelCase) -> Iterator[str]:
+    """Compare the functions of the modules ``ref`` and of the backend."""
+    ours, reference = (
+        inspect.signature(getattr(import_module(f"snnbench.kernels.{case.kernel}.{backend}"), case.kernel))
+        for backend in (case.backend, "ref")
+    )
+    if ours != reference:
+        yield f"{ours} instead of {reference}"
+
+
+@check("where nothing rounds, output and gradient have the bits of the reference")
+def bits_are_exact(case: KernelCase) -> Iterator[str]:
+    """Run on multiples of 1/16; the gradient of single precision has too few digits."""
+    generator = torch.Generator().manual_seed(0)
+    x, g = (torch.randint(-16, 32, (_DYADIC_STEPS, 5, 67), generator=generator) / 16 for _ in range(2))
+    overrides = _EXAMPLES[case.kernel].dyadic
+    for dtype in case.dtypes:
+        inputs = x.to(case.device, dtype), g.to(case.device, dtype)
+        y, grad = case.run(*inputs, **overrides)
+        expected, expected_grad = case.run(*inputs, **overrides, backend="ref")
+        if not torch.equal(y, expected):
+            yield f"output of {dtype} differs in {int((y != expected).sum())} places"
+        if dtype == torch.float64 and grad is not None and expected_grad is not None:
+            differing = int((grad != expected_grad).sum())
+            if differing:
+                yield f"gradient of {dtype} differs in {differing} places"
+
+
+@check("the output is what the equations say")
+def output_obeys(case: KernelCase) -> Iterator[str]:
+    """Run long enough for spikes that depend on others."""
+    for dtype in case.dtypes:
+        x, _ = case.draw((50, 3, 67), dtype)
+        y, _ = case.run(x)
+        if _EXAMPLES[case.kernel].membrane is not None and not 0.1 < y.double().mean() < 0.9:
+            yield f"{dtype}: a rate of {float(y.double().mean()):.2f} checks little"
+        yield from _misfits(case, x, y)
+
+
+def _misfits(case: KernelCase, x: Tensor, y: Tensor) -> Iterator[str]:
+    """Follow the equations in double precision along the kernel's own spikes; compare other outputs with ``ref``."""
+    membrane, margin = _EXAMPLES[case.kernel].membrane, MARGIN[x.dtype]
+    if membrane is None:
+        expected, _ = case.run(x.double(), backend="ref")
+        if not torch.allclose(y.double(), expected, rtol=margin, atol=margin):
+            yield f"{tuple(x.shape)} {x.dtype}: off by {float((y.double() - expected).abs().max()):.1e}"
+        return
+    u, theta = membrane(x.double(), y.double(), case.arguments)
+    wrong = ((u >= theta) != y.bool()) & ((u - theta).abs() > margin * theta)
+    if wrong.any():
+        yield f"{tuple(x.shape)} {x.dtype}: {int(wrong.sum())} spikes are not what the membrane says"
+
+
+@check("the gradient is the reference's, in double precision")
+def gradient_obeys(case: KernelCase) -> Iterator[str]:
+    """Compare neurons that fire alike, each relative to the largest gradient."""
+    for dtype in case.dtypes:
+        x, g = case.draw((50, 3, 67), dtype)
+        y, grad = case.run(x, g)
+        expected_y, expected = case.run(x.double(), g.double(), backend="ref")
+        if grad is None or expected is None:
+            continue
+        alike = (y == expected_y).all(0) if _EXAMPLES[case.kernel].membrane else slice(None)
+        worst = float((grad.double() - expected)[:, alike].abs().max())
+        if worst > 10 * MARGIN[dtype] * float(expected.abs().max()):
+            yield f"{dtype}: off by {worst:.1e}"
+
+
+@check("bits do not depend on the memory layout, and the input stays as it is")
+def layout_is_nothing(case: KernelCase) -> Iterator[str]:
+    """Run permuted, gapped, sliced and repeated inputs and gradients, and their contiguous copies."""
+    for dtype in case.dtypes:
+        x, g = case.draw((6, 3, 4, 35), dtype)
+        layouts = {
+            "permuted": x.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0),
+            "with gaps": x.repeat(1, 1, 1, 2)[..., :35],
+            "every second step": x[::2],
+            "a slice of the batch": x[:, 1:2],
+            "one step, repeated": x[:1].expand_as(x),
+            "one sample, repeated": x[:, :1].expand_as(x),
+            "one number, repeated": x[:1, :1, :1, :1].expand_as(x),
+        }
+        for name, layout in layouts.items():
+            before, plain = layout.clone(), layout.contiguous()
+            grads = {"gradient": g[: len(layout), : layout.shape[1]], "gradient " + name: layout}
+            for what, grad in grads.items():
+                y, got = case.run(layout, grad)
+                expected, expected_grad = case.run(plain, grad.contiguous())
+                if not torch.equal(y, expected) or not torch.equal(y, case.run(layout)[0]):
+                    yield f"{dtype}, {name}: another output"
+                if got is not None and expected_grad is not None and not torch.equal(got, expected_grad):
+                    yield f"{dtype}, {name}: another {what}"
+            if not torch.equal(layout, before):
+                yield f"{dtype}, {name}: the input was overwritten"
+
+
+@check("every shape is taken")
+def shapes_are_any(case: KernelCase) -> Iterator[str]:
+    """Run the awkward ``SHAPES``, and none at all."""
+    for dtype in case.dtypes:
+        for shape in (*SHAPES, (0, 2, 3)):
+            x, g = case.draw(shape, dtype)
+            y, grad = case.run(x, g)
+            if y.shape != x.shape or y.dtype != dtype or not y.is_contiguous():
+                yield f"{shape} {dtype} gives {tuple(y.shape)} {y.dtype}"
+            if grad is not None and grad.shape != x.shape:
+                yield f"{shape} {dtype} has a gradient of {tuple(grad.shape)}"
+            if x.numel():
+                yield from _misfits(case, x, y)
