@@ -34,9 +34,9 @@ def tunable(default: Any, *, low: float, high: float, log: bool = False) -> Any:
         default: value where nothing is said.
         low: smallest value searched.
         high: largest value searched.
-        log: search on a logarithmic scale.
+        log: search on a logarithmic scale; the parameter is then positive.
     """
-    return Field(default, json_schema_extra={"tunable": {"low": low, "high": high, "log": log}})
+    return Field(default, gt=0 if log else None, json_schema_extra={"tunable": {"low": low, "high": high, "log": log}})
 
 
 class RuleParams(BaseModel):

@@ -100,11 +100,11 @@ def run_workers(
         timeout_s: time after which a trial is killed.
         maxfail: start no further trial after this many results that are not ``done``; 0: no limit.
     """
-    pool = _Pool(jobs, timeout_s)
+    pool = _Pool(jobs, timeout_s, maxfail)
     threads = [threading.Thread(target=pool.serve, daemon=True) for _ in range(min(workers, len(jobs)))]
     for thread in threads:
         thread.start()
-    failures, running = 0, len(threads)
+    running = len(threads)
     try:
         while running:
             event = pool.events.get()
@@ -114,10 +114,6 @@ def run_workers(
             if isinstance(event, Exception):
                 raise event
             yield event
-            if isinstance(event, TrialFinished):
-                failures += event.result.status != "done"
-                if maxfail and failures >= maxfail:
-                    pool.waiting.clear()
     finally:
         pool.stop()
         for thread in threads:
@@ -127,11 +123,13 @@ def run_workers(
 class _Pool:
     """Threads that each run one worker process after another."""
 
-    def __init__(self, jobs: Sequence[Job], timeout_s: float | None) -> None:
+    def __init__(self, jobs: Sequence[Job], timeout_s: float | None, maxfail: int) -> None:
         self.waiting = deque(jobs)
         self.events: queue.SimpleQueue[Event | Exception | None] = queue.SimpleQueue()
         self._timeout_s = timeout_s
         self._stopping = False
+        self._maxfail = maxfail
+        self._failures = 0
         self._lock = threading.Lock()
         self._processes: set[subprocess.Popen[str]] = set()
 
@@ -201,6 +199,10 @@ class _Pool:
             result = Store(job.store).read(job.suite, key)
         else:
             result = self._failure(job, process.returncode, timed_out=timed_out.is_set())
+        with self._lock:  # before this thread or another takes the next job
+            self._failures += result.status != "done"
+            if self._maxfail and self._failures >= self._maxfail:
+                self.waiting.clear()
         self.events.put(TrialFinished(key, name, result))
 
     def _start(self, job: Job, log: object) -> subprocess.Popen[str]:

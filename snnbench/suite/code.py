@@ -13,6 +13,9 @@ import snnbench
 _HARNESS = ("dataset.py", "rule.py", "types.py", "engine", "kernels", "layers")
 """What takes part in every trial. Reading, planning, storing and reporting do not change a trial's numbers."""
 
+_AROUND_A_TRIAL = frozenset({"executor.py", "job.py", "sinks.py", "worker.py"})
+"""Modules of the engine that start trials and hand their results on, and change no number either."""
+
 
 def code_digest(plugin_sources: Iterable[Path]) -> str:
     """Digest the syntax trees of the plugins of a trial and of the harness's own part in it.
@@ -35,7 +38,8 @@ def _harness_files() -> Iterable[Path]:
     for name in _HARNESS:
         path = root / name
         if path.is_dir():
-            yield from (file for suffix in ("*.py", "*.cu", "*.h") for file in path.rglob(suffix))
+            files = (file for suffix in ("*.py", "*.cu", "*.cuh") for file in path.rglob(suffix))
+            yield from (file for file in files if name != "engine" or file.name not in _AROUND_A_TRIAL)
         else:
             yield path
 

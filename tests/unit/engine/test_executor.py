@@ -274,3 +274,10 @@ def test_a_stale_result_outlives_an_interrupted_rerun(tiny_plugin, tmp_path, mon
     monkeypatch.undo()
     (redone,) = api.run_suite(suite(""), settings, options).results
     assert (redone.status, redone.code) == ("done", done.code)
+
+
+def test_after_the_last_failure_that_is_allowed_no_worker_is_started(tiny_plugin: Path, tmp_path: Path):
+    options = RunOptions(tracking=False, maxfail=1)
+    report = api.run_suite(suite("exits", seeds=3), settings_of(tmp_path, tiny_plugin), options)
+    assert [result.status for result in report.results] == ["crashed"]
+    assert len(Store(tmp_path / "results").results("s")) == 1

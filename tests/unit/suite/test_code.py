@@ -102,3 +102,9 @@ def test_the_harness_takes_part(monkeypatch: pytest.MonkeyPatch):
     assert not {"store.py", "plan.py", "cli.py"} & names
     monkeypatch.setattr(code, "_HARNESS", ("types.py",))
     assert code_digest([]) != before
+
+
+def test_what_only_starts_trials_does_not_count():
+    names = {f"{path.parent.name}/{path.name}" for path in code._harness_files()}
+    assert {"engine/trial.py", "engine/recorder.py", "lif/cpu.py", "lif/lif.cu", "kernels/surrogate.cuh"} <= names
+    assert not names & {"engine/executor.py", "engine/worker.py", "engine/sinks.py", "engine/job.py"}
