@@ -4,8 +4,9 @@ Every reset is one recursion. Forward, a spike scales and lowers what is left of
 u[t] = decay · (keep · u[t-1] - drop) - late + current[t] after a spike, decay · u[t-1] + current[t] otherwise.
 Backward, J[t] = λ[t] - h[t] · (slope · u[t] + offset), with λ = decay · keep after a spike and decay otherwise.
 
-The kernels are called from an ``autograd.Function``. As torch custom operators they were measured to add 60 to 95 µs
-to each forward and backward pass of a layer, twice what the function itself costs.
+The kernels are called from an ``autograd.Function``: forward and backward of an empty one take 60 µs on one core. The
+same registered as torch custom operators took 120 µs (``torch.library.Library``) and 150 µs (``custom_op``), which
+small layers feel.
 """
 
 from __future__ import annotations
