@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from snnbench import api
     from snnbench.plugins import Host
     from snnbench.report.progress import RunProgress
-    from snnbench.suite.plan import Planned
+    from snnbench.suite.plan import Choose, Planned
 
 OK, FAILED, INTERRUPTED, INTERNAL, USAGE, NOTHING = range(6)
 
@@ -269,6 +269,21 @@ def _settings(
     return api.Settings(store=store, data_dir=data_dir, device=device, threads=threads, plugins=tuple(plugin or ()))
 
 
+def _choose(
+    rule: list[str] | None,
+    dataset: list[str] | None,
+    expression: str,
+    only: list[str] | None,
+    seeds: str,
+    last_failed: bool,
+) -> Choose:
+    from snnbench.suite.plan import Choose
+
+    return Choose(
+        tuple(rule or ()), tuple(dataset or ()), expression, tuple(only or ()), read_seeds(seeds), last_failed
+    )
+
+
 def _sink_options(tracking_uri: str | None) -> dict[str, str]:
     return {} if tracking_uri is None else {"tracking_uri": tracking_uri}
 
@@ -489,11 +504,8 @@ def plan(
     """Show a suite's trials and what run would do about each."""
     from snnbench import api
     from snnbench.report.progress import KEY_DIGITS, plan_summary, resolution
-    from snnbench.suite.plan import Choose
 
-    choose = Choose(
-        tuple(rule or ()), tuple(dataset or ()), expression, tuple(only or ()), read_seeds(seeds), last_failed
-    )
+    choose = _choose(rule, dataset, expression, only, seeds, last_failed)
     settings = _settings(store, data_dir, device, threads, plugin)
     _, planned = api.plan(suite, settings, choose=choose, force=force, keep_stale=keep_stale)
     if json_:
@@ -550,14 +562,11 @@ def run(
     """Run what is missing of a suite, and print its leaderboard."""
     from snnbench import api
     from snnbench.report.leaderboard import make_leaderboard
-    from snnbench.suite.plan import Choose
 
     console = _stderr()
     settings = _settings(store, data_dir, device, threads, plugin)
     options = api.RunOptions(
-        choose=Choose(
-            tuple(rule or ()), tuple(dataset or ()), expression, tuple(only or ()), read_seeds(seeds), last_failed
-        ),
+        choose=_choose(rule, dataset, expression, only, seeds, last_failed),
         force=force,
         keep_stale=keep_stale,
         executor=executor,
