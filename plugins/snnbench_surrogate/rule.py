@@ -87,7 +87,9 @@ class SurrogateRule(Rule):
         threshold: float = Field(1.0, gt=0)
         reset: Reset = "soft"
         detach_reset: bool = True
-        surrogate: Literal["arctan", "fast-sigmoid", "logistic", "triangular", "rectangular", "gaussian"] = "arctan"
+        surrogate: Literal[
+            "arctan", "exponential", "fast-sigmoid", "logistic", "triangular", "rectangular", "gaussian"
+        ] = "arctan"
         surrogate_width: float | None = Field(None, gt=0)
         init: Literal["kaiming-uniform", "kaiming-normal", "fluctuation"] = "kaiming-uniform"
         init_gain: float = Field(2.0, gt=0)

@@ -161,8 +161,9 @@ def _exp_of_negative(x):  # type: ignore[no-untyped-def]
     return _SINGLE if x == numba.float32 else _DOUBLE
 
 
-_ARCTAN, _FAST_SIGMOID, _GAUSSIAN, _LOGISTIC, _RECTANGULAR, _TRIANGULAR = (
-    SURROGATES.index(name) for name in ("arctan", "fast-sigmoid", "gaussian", "logistic", "rectangular", "triangular")
+_ARCTAN, _EXPONENTIAL, _FAST_SIGMOID, _GAUSSIAN, _LOGISTIC, _RECTANGULAR, _TRIANGULAR = (
+    SURROGATES.index(name)
+    for name in ("arctan", "exponential", "fast-sigmoid", "gaussian", "logistic", "rectangular", "triangular")
 )
 
 
@@ -178,6 +179,9 @@ def surrogate_derivatives(u, h, threshold, shape, width, peak):  # type: ignore[
         for j in range(len(u)):
             z = (u[j] - threshold) / width
             h[j] = peak * (one / (z * z + one))
+    elif shape == _EXPONENTIAL:
+        for j in range(len(u)):
+            h[j] = peak * exp_of_negative(-abs((u[j] - threshold) / width))
     elif shape == _FAST_SIGMOID:
         for j in range(len(u)):
             z = abs((u[j] - threshold) / width) + one

@@ -9,6 +9,10 @@ struct Arctan {
     __device__ static float curve(float z) { return reciprocal(fmaf(z, z, 1.0f)); }
 };
 
+struct Exponential {
+    __device__ static float curve(float z) { return expf(-fabsf(z)); }
+};
+
 struct FastSigmoid {
     __device__ static float curve(float z) {
         const float r = reciprocal(1.0f + fabsf(z));

@@ -22,6 +22,10 @@ def _arctan(z: Tensor) -> Tensor:
     return z.square_().add_(1).reciprocal_()
 
 
+def _exponential(z: Tensor) -> Tensor:
+    return z.abs_().neg_().exp_()
+
+
 def _fast_sigmoid(z: Tensor) -> Tensor:
     return z.abs_().add_(1).square_().reciprocal_()
 
@@ -53,6 +57,7 @@ class _Shape:
 
 _SHAPES = {
     "arctan": _Shape(_arctan, math.pi),
+    "exponential": _Shape(_exponential, 2.0),
     "fast-sigmoid": _Shape(_fast_sigmoid, 2.0),
     "gaussian": _Shape(_gaussian, math.sqrt(2 * math.pi)),
     "logistic": _Shape(_logistic, 4.0),
@@ -72,6 +77,7 @@ class Surrogate:
 
     ============  ==================================================
     arctan        1 / (1 + z²)
+    exponential   exp(-|z|)  (escape rate)
     fast-sigmoid  1 / (1 + |z|)²  (SuperSpike)
     gaussian      exp(-z² / 2)
     logistic      4 s(z) (1 - s(z)), s the logistic function

@@ -87,6 +87,7 @@ FORWARD(soft_after_decay, Reset::SOFT_AFTER_DECAY)
 FORWARD(hard, Reset::HARD)
 
 BACKWARDS(arctan, Arctan)
+BACKWARDS(exponential, Exponential)
 BACKWARDS(fast_sigmoid, FastSigmoid)
 BACKWARDS(gaussian, Gaussian)
 BACKWARDS(logistic, Logistic)

@@ -26,6 +26,7 @@ TABLE = [
     (Surrogate("fast-sigmoid", 1 / 25), lambda x: 1 / (1 + 25 * x.abs()) ** 2, 1, 2 / 25),
     (Surrogate("fast-sigmoid", 1 / 100), lambda x: 1 / (1 + 100 * x.abs()) ** 2, 1, 2 / 100),
     (Surrogate("fast-sigmoid", 1 / 2), lambda x: 2 / (2 * (1 + 2 * x.abs()) ** 2), 1, 1),
+    (Surrogate("exponential", 0.5, peak=0.5), lambda x: 0.5 * torch.exp(-2 * x.abs()), 0.5, 0.5),
     (Surrogate("arctan", 1 / math.pi), lambda x: 1 / (1 + (math.pi * x) ** 2), 1, 1),
     (Surrogate("logistic", 1 / 4), logistic(4), 1, 1),
     (Surrogate("logistic", 1 / 25, peak=25 / 4), logistic(25), 6.25, 1),
