@@ -1,19 +1,30 @@
 """Neuron dynamics: torch tensors in, torch tensors out, time-major ``[T, B, *shape]``; one folder a kernel."""
 
+from snnbench.kernels.alpha import AlphaKernel
+from snnbench.kernels.alpha_filter import alpha_filter
 from snnbench.kernels.backends import BACKENDS, default_backend
+from snnbench.kernels.event_linear import event_linear, index_spikes
 from snnbench.kernels.exponential_filter import exponential_filter
 from snnbench.kernels.integrate_and_fire import integrate_and_fire
 from snnbench.kernels.lif import RESETS, Reset, lif
+from snnbench.kernels.spike_index import SpikeIndex
+from snnbench.kernels.srm import srm
 from snnbench.kernels.surrogate import SURROGATES, Surrogate
 
 __all__ = [
     "BACKENDS",
     "RESETS",
     "SURROGATES",
+    "AlphaKernel",
     "Reset",
+    "SpikeIndex",
     "Surrogate",
+    "alpha_filter",
     "default_backend",
+    "event_linear",
     "exponential_filter",
+    "index_spikes",
     "integrate_and_fire",
     "lif",
+    "srm",
 ]

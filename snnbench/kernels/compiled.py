@@ -24,6 +24,7 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba.extending import intrinsic, overload
 
 from snnbench.kernels.surrogate import SURROGATES
+from snnbench.kernels.time_major import steps
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,27 +46,60 @@ inner = numba.njit(error_model="numpy", nogil=True)
 _SHARED_SOURCE = zlib.crc32(Path(__file__).read_bytes())
 
 
-class Kernel:
-    """A function over chunks of neurons, compiled twice: for one thread and, with its ``prange``, for several.
-
-    The function's leading arguments are the number of time steps, of neurons, and of neurons in a chunk; it loops over
-    chunks with ``numba.prange`` and streams whole rows of a chunk, as long as they can be: memory is read fastest so.
-    """
+class _Compiled:
+    """A function, compiled twice: for one thread and, with its ``prange``, for several."""
 
     def __init__(self, function: Callable[..., None]) -> None:
         self.serial = _variant(function, parallel=False)
         self.parallel = _variant(function, parallel=True)
 
-    def __call__(self, n_steps: int, n_neurons: int, *arguments: Any) -> None:
-        """Run the kernel on torch's number of threads."""
-        n_threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+
+class Kernel(_Compiled):
+    """A function over chunks of neurons.
+
+    The function's leading arguments are the number of time steps, of neurons, and of neurons in a chunk; it loops over
+    chunks with ``numba.prange`` and streams whole rows of a chunk, as long as they can be: memory is read fastest so.
+    """
+
+    def __call__(self, n_steps: int, n_neurons: int, *arguments: Any, whole: int = 1) -> None:
+        """Run the kernel on torch's number of threads.
+
+        Args:
+            n_steps: number of time steps.
+            n_neurons: neurons of a step.
+            arguments: the function's others.
+            whole: chunks hold a multiple of this many neurons.
+        """
+        n_threads = _available_threads()
+        unit = math.lcm(whole, _CACHE_LINE) if whole <= _LARGEST_CHUNK // _CACHE_LINE else whole
+        largest = max(_LARGEST_CHUNK // unit, 1) * unit
         if n_threads == 1 or n_steps * n_neurons < PARALLEL_FROM:
-            self.serial(n_steps, n_neurons, _LARGEST_CHUNK, *arguments)
+            self.serial(n_steps, n_neurons, largest, *arguments)
             return
         numba.set_num_threads(n_threads)
         share = -(-n_neurons // n_threads)
-        chunk = min(-(-share // _CACHE_LINE) * _CACHE_LINE, _LARGEST_CHUNK)
-        self.parallel(n_steps, n_neurons, chunk, *arguments)
+        self.parallel(n_steps, n_neurons, min(-(-share // unit) * unit, largest), *arguments)
+
+
+class SharedKernel(_Compiled):
+    """A function whose work is dealt out in as many shares as there are threads.
+
+    The function's leading argument is the number of shares; it loops over them with ``numba.prange``.
+    """
+
+    def __call__(self, work: int, *arguments: Any) -> None:
+        """Run the kernel on torch's number of threads; ``work`` is the number of elements that it handles."""
+        n_threads = _available_threads()
+        if n_threads == 1 or work < PARALLEL_FROM:
+            self.serial(1, *arguments)
+            return
+        numba.set_num_threads(n_threads)
+        self.parallel(n_threads, *arguments)
+
+
+def _available_threads() -> int:
+    """Return how many threads a kernel may use: torch's number, if numba has started as many."""
+    return min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
 
 
 def _variant(function: Callable[..., None], *, parallel: bool) -> Any:
@@ -83,26 +117,31 @@ def _variant(function: Callable[..., None], *, parallel: bool) -> Any:
 
 
 def flat(x: Tensor) -> numpy.ndarray:
-    """Return the elements of a contiguous tensor as a one-dimensional array that shares its memory."""
-    array: numpy.ndarray = x.detach().view(-1).numpy()
+    """Return the elements of a tensor without gaps, in the order of its memory, as an array that shares that."""
+    array: numpy.ndarray = x.detach().as_strided((x.numel(),), (1,)).numpy()
     return array
 
 
 def rows(x: Tensor) -> tuple[numpy.ndarray, int]:
-    """Return the elements of ``[T, B, *shape]`` as one array, and the distance from a step's first to the next one's.
+    """Return the elements of ``[T, ...]`` as one array, and the distance from a step's first to the next one's.
 
-    A tensor that repeats one step has distance 0 and is not written out; neither is one whose steps are contiguous
-    but lie apart. Others are copied.
+    Copied only where ``snnbench.kernels.time_major.steps`` must.
     """
-    x = x.detach()
-    if x.is_contiguous():
-        return x.view(-1).numpy(), x[0].numel()
-    if x.stride(0) == 0:
-        return x[0].contiguous().view(-1).numpy(), 0
-    if not x[0].is_contiguous():
-        return x.contiguous().view(-1).numpy(), x[0].numel()
-    distance = x.stride(0)
+    x, distance = steps(x)
     return x.as_strided(((len(x) - 1) * distance + x[0].numel(),), (1,)).numpy(), distance
+
+
+@inner
+def note_spikes(spikes, neurons):  # type: ignore[no-untyped-def]
+    """Write the places of a sample's spikes, ascending, to the front of ``neurons``; return how many there are.
+
+    The rest of ``neurons`` holds anything: without a branch, every place is written and only a spike's is kept.
+    """
+    n = 0
+    for j in range(len(spikes)):
+        neurons[n] = j
+        n += spikes[j] != 0
+    return n
 
 
 @intrinsic

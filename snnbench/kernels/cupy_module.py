@@ -53,18 +53,6 @@ def launch(source: Path, name: str, n_neurons: int, *arguments: Tensor | float |
         kernel((blocks,), (THREADS_PER_BLOCK,), tuple(_argument(argument) for argument in arguments))
 
 
-def rows(x: Tensor) -> tuple[Tensor, int]:
-    """Return time-major data whose every step is contiguous, and the elements from one step to the next.
-
-    They are 0 for a view that repeats one step, which is not copied out.
-    """
-    if x.stride(0) == 0:
-        return x[0].contiguous(), 0
-    if not x[0].is_contiguous():
-        x = x.contiguous()
-    return x, x.stride(0)
-
-
 def _cupy() -> Any:
     try:
         return importlib.import_module("cupy")

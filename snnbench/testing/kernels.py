@@ -9,6 +9,7 @@ happens in either, and bits must be equal.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
@@ -45,11 +46,14 @@ class _Example:
         dyadic: keyword arguments to be laid over the options so that no operation rounds.
         membrane: potentials before reset and thresholds, by the equations in the input's type, from the input, the
             spikes and the options; None if the kernel's output is no spikes.
+        call: how to run a kernel that takes more than its input and options: the kernel's function, an input of any
+            numbers and the keyword arguments, to an output of the input's shape.
     """
 
     options: Mapping[str, Mapping[str, Any]]
     dyadic: Mapping[str, Any]
     membrane: Callable[[Tensor, Tensor, Mapping[str, Any]], tuple[Tensor, Tensor]] | None = None
+    call: Callable[..., Tensor] | None = None
 
 
 def _lif_membrane(current: Tensor, spikes: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
@@ -79,7 +83,31 @@ def _integrate_and_fire_membrane(current: Tensor, spikes: Tensor, options: Mappi
     return torch.stack(potentials), theta
 
 
+class _Step(torch.autograd.Function):
+    """1 where a number is at least 1, else 0; gradients pass as they are."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return (x >= 1).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad
+
+
+def _call_event_linear(function: Callable[..., Tensor], x: Tensor, *, n_out: int, backend: str) -> Tensor:
+    """Run on the spikes of the input, with weights of few digits; repeat the outputs to as many as there are inputs."""
+    spikes = _Step.apply(x).flatten(2)
+    index = snnbench.kernels.index_spikes(spikes, backend=backend)
+    assert index is not None
+    n_in = spikes.shape[-1]
+    weight = (torch.arange(n_out * n_in, device=x.device) % 61 - 30).view(n_out, n_in).to(x.dtype) / 16
+    y = function(spikes, weight, weight[:, 0].clone(), index=index, backend=backend)
+    return y[..., torch.arange(n_in, device=x.device) % n_out].reshape(x.shape)
+
+
 _EXAMPLES = {
+    "event_linear": _Example(options={"32 outputs": {"n_out": 32}}, dyadic={}, call=_call_event_linear),
     "exponential_filter": _Example(
         options={"membrane": {"decay": 0.8}, "trace": {"decay": 0.8, "gain": 0.2}, "sum": {"decay": 1.0}},
         dyadic={"decay": 0.5, "gain": 0.25},
@@ -104,6 +132,17 @@ _EXAMPLES = {
             for reset in RESETS
             for detach in (True, False)
             for name in (SURROGATES if (reset, detach) == ("hard", False) else ("arctan",))
+        }
+        | {
+            f"no leak-{reset}-{'detached' if detach else 'attached'}": {
+                "decay": 0.8,
+                "threshold": 0.7,
+                "reset": reset,
+                "detach_reset": detach,
+                "surrogate": Surrogate("arctan", width=0.4, peak=1.5),
+                "detach_leak": True,
+            }
+            for reset, detach in (("hard", False), ("soft-after-decay", False), ("soft", True))
         },
         dyadic={"decay": 0.5, "threshold": 0.75, "surrogate": Surrogate("rectangular", 1.0)},
         membrane=_lif_membrane,
@@ -149,6 +188,8 @@ class KernelCase:
     def run(self, x: Tensor, grad: Tensor | None = None, **overrides: Any) -> tuple[Tensor, Tensor | None]:
         """Return the output and, if it carries one, the gradient of the input."""
         function = getattr(snnbench.kernels, self.kernel)
+        if (call := _EXAMPLES[self.kernel].call) is not None:
+            function = functools.partial(call, function)
         x = x.detach().requires_grad_(grad is not None)
         y: Tensor = function(x, **{"backend": self.backend, **self.arguments, **overrides})
         if grad is None or not y.requires_grad:

@@ -8,6 +8,7 @@ import numba
 import torch
 from torch.autograd.function import once_differentiable
 
+from snnbench.kernels import time_major
 from snnbench.kernels.compiled import Kernel, flat, rows
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class _ExponentialFilter(torch.autograd.Function):
 
 
 def _run(x: Tensor, decay: float, gain: float, *, backwards: bool) -> Tensor:
-    y = torch.empty(x.shape, dtype=x.dtype)
+    y = time_major.empty_like(x)
     if y.numel():
         _filter(len(y), y[0].numel(), *rows(x), flat(y), decay, gain, backwards)
     return y

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from snnbench.kernels import cupy_module
+from snnbench.kernels import cupy_module, time_major
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,9 +39,9 @@ class _ExponentialFilter(torch.autograd.Function):
 
 
 def _filter(kernel: str, x: Tensor, decay: float, gain: float) -> Tensor:
-    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    y = time_major.empty_like(x)
     if y.numel():
-        x, stride = cupy_module.rows(x)
+        x, stride = time_major.steps(x)
         n_steps, n_neurons = len(y), y[0].numel()
         cupy_module.launch(_SOURCE, kernel, n_neurons, x, stride, y, n_steps, n_neurons, decay, gain)
     return y

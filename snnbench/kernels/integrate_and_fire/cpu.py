@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numba
 import torch
 
+from snnbench.kernels import time_major
 from snnbench.kernels.compiled import Kernel, flat, rows
 
 if TYPE_CHECKING:
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 
 def integrate_and_fire(current: Tensor, threshold: float | Tensor, initial_share: float, reset: Reset) -> Tensor:
     """See ``snnbench.kernels.integrate_and_fire``."""
-    spikes = torch.empty(current.shape, dtype=current.dtype)
+    spikes = time_major.empty_like(current)
     if spikes.numel():
-        theta = torch.as_tensor(threshold, dtype=current.dtype).detach().expand(current.shape[1:]).contiguous()
+        theta = torch.as_tensor(threshold, dtype=current.dtype).detach().expand(1, *current.shape[1:])
+        theta = time_major.in_order_of(theta, spikes[:1])
         membrane = initial_share * theta
         soft = 1.0 if reset == "soft" else 0.0
         _integrate(len(spikes), theta.numel(), *rows(current), flat(theta), flat(membrane), flat(spikes), soft)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from snnbench.kernels import cupy_module
+from snnbench.kernels import cupy_module, time_major
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,13 +24,13 @@ def integrate_and_fire(current: Tensor, threshold: float | Tensor, initial_share
     Raises:
         BackendError: CuPy is not installed.
     """
-    spikes = torch.empty(current.shape, dtype=current.dtype, device=current.device)
+    spikes = time_major.empty_like(current)
     if not spikes.numel():
         return spikes
     thresholds = None
     if isinstance(threshold, torch.Tensor):
-        thresholds = threshold.to(current).expand(current.shape[1:]).contiguous()
-    current, stride = cupy_module.rows(current)
+        thresholds = time_major.in_order_of(threshold.to(current).expand(1, *current.shape[1:]), spikes[:1])
+    current, stride = time_major.steps(current)
     n_steps, n_neurons = len(spikes), spikes[0].numel()
     cupy_module.launch(
         _SOURCE,

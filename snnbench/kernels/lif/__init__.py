@@ -10,6 +10,7 @@ from snnbench.kernels.backends import implementation
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from snnbench.kernels.spike_index import SpikeIndex
     from snnbench.kernels.surrogate import Surrogate
 
 Reset: TypeAlias = Literal["hard", "soft", "soft-after-decay", "none"]
@@ -24,7 +25,9 @@ def lif(
     reset: Reset,
     detach_reset: bool,
     surrogate: Surrogate,
+    detach_leak: bool = False,
     overwrite: bool = False,
+    index: SpikeIndex | None = None,
     backend: str = "ref",
 ) -> Tensor:
     """Run LIF neurons over all time steps, from rest: v[-1] = 0.
@@ -50,6 +53,9 @@ def lif(
     none              decay                   decay
     ================  ======================  =========================================
 
+    ``detach_leak`` leaves out what the leak contributes to J: the terms of the detached column. Both detached, no
+    gradient passes through time.
+
     For the backward pass it keeps u: memory grows as T times the number of neurons times the batch.
 
     Args:
@@ -59,12 +65,14 @@ def lif(
         reset: what a spike does to the membrane, as above.
         detach_reset: whether the gradient leaves out the path through the reset.
         surrogate: stands in for the derivative of a spike.
+        detach_leak: whether the gradient leaves out the path through the leak.
         overwrite: whether ``current`` may serve as memory, and holds anything afterwards: for currents that are needed
             nowhere else. Autograd notices, and refuses, if another operation had kept them for its backward pass.
+        index: memory, of ``current``'s shape, where the kernel notes which neurons fired while it knows them.
         backend: implementation; see ``BACKENDS``.
 
     Returns:
-        Spikes of ``current``'s shape and type, contiguous.
+        Spikes of ``current``'s shape and type, in one block of memory, each step in the order of ``current``'s.
 
     Raises:
         BackendError: there is no such implementation, or not for this device and type.
@@ -73,5 +81,5 @@ def lif(
     run = implementation("lif", backend, current).lif
     if reset not in RESETS:
         raise unknown_name("reset", reset, RESETS, error=ParameterError)
-    spikes: Tensor = run(current, decay, threshold, reset, detach_reset, surrogate, overwrite)
+    spikes: Tensor = run(current, decay, threshold, reset, detach_reset, surrogate, detach_leak, overwrite, index)
     return spikes

@@ -14,18 +14,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numba
+import numpy
 import torch
 from torch.autograd.function import once_differentiable
 
-from snnbench.kernels.compiled import Kernel, flat, inner, rows, surrogate_derivatives
+from snnbench.kernels import time_major
+from snnbench.kernels.compiled import Kernel, flat, inner, note_spikes, rows, surrogate_derivatives
 from snnbench.kernels.surrogate import SURROGATES
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from snnbench.kernels.lif import Reset
+    from snnbench.kernels.spike_index import SpikeIndex
     from snnbench.kernels.surrogate import Surrogate
 
+_NOWHERE = numpy.empty(0, numpy.int32)
 _BLOCK = 1024  # neurons between two passes over them: what the first writes is still in the first-level cache
 
 
@@ -36,10 +40,14 @@ def lif(
     reset: Reset,
     detach_reset: bool,
     surrogate: Surrogate,
+    detach_leak: bool,
     overwrite: bool,
+    index: SpikeIndex | None,
 ) -> Tensor:
     """Run LIF neurons; arguments as in ``snnbench.kernels.lif``."""
-    spikes: Tensor = _LIF.apply(current, decay, threshold, reset, detach_reset, surrogate, overwrite)
+    spikes: Tensor = _LIF.apply(
+        current, decay, threshold, reset, detach_reset, surrogate, detach_leak, overwrite, index
+    )
     return spikes
 
 
@@ -53,13 +61,19 @@ class _LIF(torch.autograd.Function):
         reset: Reset,
         detach_reset: bool,
         surrogate: Surrogate,
+        detach_leak: bool,
         overwrite: bool,
+        index: SpikeIndex | None,
     ) -> Tensor:
-        spikes = torch.empty(current.shape, dtype=current.dtype)
+        if index is not None:
+            current = current.contiguous()  # neurons are numbered in the order of their dimensions
+        spikes = time_major.empty_like(current)
         keeps = ctx.needs_input_grad[0]
         if keeps:
-            ctx.options = (decay, threshold, reset, detach_reset, surrogate)
+            ctx.options = (decay, threshold, reset, detach_reset, surrogate, detach_leak)
         if not spikes.numel():
+            if index is not None:
+                index.counts.zero_()
             if keeps:
                 ctx.save_for_backward(spikes)
             return spikes
@@ -72,16 +86,23 @@ class _LIF(torch.autograd.Function):
             "none": (1.0, 0.0, 0.0),
         }[reset]
         neuron = (decay, threshold, *left)
+        per_sample = spikes[0, 0].numel()
+        if index is None:
+            noted, whole = (_NOWHERE, _NOWHERE, per_sample), 1
+        else:
+            noted, whole = (flat(index.neurons), flat(index.counts), per_sample), per_sample
         if not keeps:
             state = spikes.new_empty(n_neurons)
-            _forward(n_steps, n_neurons, *rows(current), flat(state), flat(spikes), *neuron)
-        elif overwrite and current.is_contiguous():
-            _forward_overwriting(n_steps, n_neurons, flat(current), flat(spikes), *neuron)
+            _forward(n_steps, n_neurons, *rows(current), flat(state), flat(spikes), *neuron, *noted, whole=whole)
+        elif overwrite and time_major.is_one_block(current):
+            _forward_overwriting(n_steps, n_neurons, flat(current), flat(spikes), *neuron, *noted, whole=whole)
             torch.autograd.graph.increment_version(current)
             ctx.save_for_backward(current)
         else:
             membrane = torch.empty_like(spikes)
-            _forward_keeping(n_steps, n_neurons, *rows(current), flat(membrane), flat(spikes), *neuron)
+            _forward_keeping(
+                n_steps, n_neurons, *rows(current), flat(membrane), flat(spikes), *neuron, *noted, whole=whole
+            )
             ctx.save_for_backward(membrane)
         return spikes
 
@@ -89,7 +110,7 @@ class _LIF(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor | None, ...]:
         (membrane,) = ctx.saved_tensors
-        decay, threshold, reset, detach_reset, surrogate = ctx.options
+        decay, threshold, reset, detach_reset, surrogate, detach_leak = ctx.options
         grad_current = torch.empty_like(membrane)
         if membrane.numel():
             keep = 0.0 if reset == "hard" else 1.0
@@ -99,10 +120,11 @@ class _LIF(torch.autograd.Function):
                 offset = {"soft": decay * threshold, "soft-after-decay": threshold}.get(reset, 0.0)
             shape = SURROGATES.index(surrogate.name)
             _backward(
-                len(membrane), membrane[0].numel(), flat(membrane), *rows(grad_spikes), flat(grad_current),
-                decay, threshold, keep, slope, offset, shape, surrogate.width, surrogate.peak,
+                len(membrane), membrane[0].numel(), flat(membrane),
+                *rows(time_major.in_order_of(grad_spikes, membrane)), flat(grad_current),
+                0.0 if detach_leak else decay, threshold, keep, slope, offset, shape, surrogate.width, surrogate.peak,
             )  # fmt: skip
-        return grad_current, None, None, None, None, None, None
+        return grad_current, None, None, None, None, None, None, None, None
 
 
 @inner
@@ -111,12 +133,28 @@ def _carried(u, decay, threshold, keep, drop, late):  # type: ignore[no-untyped-
     return decay * (keep * u - drop) - late if u >= threshold else decay * u
 
 
+@inner
+def _note(spikes, t, low, n_neurons, neurons, counts, per_sample):  # type: ignore[no-untyped-def]
+    """Note the spikes of a chunk, which consists of whole samples, at step t; if there is memory for it."""
+    if not len(counts):
+        return
+    n_samples = n_neurons // per_sample
+    for sample in range(low // per_sample, (low + len(spikes)) // per_sample):
+        at = sample * per_sample
+        counts[t * n_samples + sample] = note_spikes(
+            spikes[at - low : at - low + per_sample], neurons[t * n_neurons + at : t * n_neurons + at + per_sample]
+        )
+
+
 # Membrane and current are never one array under two names: the check that they do not overlap would fail at run time,
 # and with it the vector instructions. Hence three kernels.
 
 
 @Kernel
-def _forward_keeping(n_steps, n_neurons, chunk, current, stride, membrane, spikes, decay, threshold, keep, drop, late):  # type: ignore[no-untyped-def]
+def _forward_keeping(  # type: ignore[no-untyped-def]
+    n_steps, n_neurons, chunk, current, stride, membrane, spikes,
+    decay, threshold, keep, drop, late, neurons, counts, per_sample,
+):  # fmt: skip
     number = spikes.dtype.type
     decay, threshold, keep, drop, late = number(decay), number(threshold), number(keep), number(drop), number(late)
     for c in numba.prange(-(-n_neurons // chunk)):
@@ -135,10 +173,14 @@ def _forward_keeping(n_steps, n_neurons, chunk, current, stride, membrane, spike
                     now = x[j] + _carried(before[j], decay, threshold, keep, drop, late)
                     u[j] = now
                     s[j] = now >= threshold
+            _note(s, t, low, n_neurons, neurons, counts, per_sample)
 
 
 @Kernel
-def _forward_overwriting(n_steps, n_neurons, chunk, membrane, spikes, decay, threshold, keep, drop, late):  # type: ignore[no-untyped-def]
+def _forward_overwriting(  # type: ignore[no-untyped-def]
+    n_steps, n_neurons, chunk, membrane, spikes,
+    decay, threshold, keep, drop, late, neurons, counts, per_sample,
+):  # fmt: skip
     number = spikes.dtype.type
     decay, threshold, keep, drop, late = number(decay), number(threshold), number(keep), number(drop), number(late)
     for c in numba.prange(-(-n_neurons // chunk)):
@@ -155,10 +197,14 @@ def _forward_overwriting(n_steps, n_neurons, chunk, membrane, spikes, decay, thr
                     now = u[j] + _carried(before[j], decay, threshold, keep, drop, late)
                     u[j] = now
                     s[j] = now >= threshold
+            _note(s, t, low, n_neurons, neurons, counts, per_sample)
 
 
 @Kernel
-def _forward(n_steps, n_neurons, chunk, current, stride, state, spikes, decay, threshold, keep, drop, late):  # type: ignore[no-untyped-def]
+def _forward(  # type: ignore[no-untyped-def]
+    n_steps, n_neurons, chunk, current, stride, state, spikes,
+    decay, threshold, keep, drop, late, neurons, counts, per_sample,
+):  # fmt: skip
     number = spikes.dtype.type
     decay, threshold, keep, drop, late = number(decay), number(threshold), number(keep), number(drop), number(late)
     for c in numba.prange(-(-n_neurons // chunk)):
@@ -172,6 +218,7 @@ def _forward(n_steps, n_neurons, chunk, current, stride, state, spikes, decay, t
                 now = x[j] + v[j]
                 s[j] = now >= threshold
                 v[j] = _carried(now, decay, threshold, keep, drop, late)
+            _note(s, t, low, n_neurons, neurons, counts, per_sample)
 
 
 @Kernel

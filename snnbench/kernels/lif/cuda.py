@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from snnbench.kernels import cupy_module
+from snnbench.kernels import cupy_module, time_major
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from snnbench.kernels.lif import Reset
+    from snnbench.kernels.spike_index import SpikeIndex
     from snnbench.kernels.surrogate import Surrogate
 
 _SOURCE = Path(__file__).with_name("lif.cu")
@@ -26,14 +27,20 @@ def lif(
     reset: Reset,
     detach_reset: bool,
     surrogate: Surrogate,
+    detach_leak: bool,
     overwrite: bool,
+    index: SpikeIndex | None,
 ) -> Tensor:
     """Run LIF neurons; arguments as in ``snnbench.kernels.lif``.
 
     Raises:
         BackendError: CuPy is not installed.
     """
-    spikes: Tensor = _LIF.apply(current, float(decay), float(threshold), reset, detach_reset, surrogate, overwrite)
+    spikes: Tensor = _LIF.apply(
+        current, float(decay), float(threshold), reset, detach_reset, surrogate, detach_leak, overwrite
+    )
+    if index is not None:
+        index.fill(spikes)
     return spikes
 
 
@@ -47,16 +54,17 @@ class _LIF(torch.autograd.Function):
         reset: Reset,
         detach_reset: bool,
         surrogate: Surrogate,
+        detach_leak: bool,
         overwrite: bool,
     ) -> Tensor:
-        spikes = torch.empty(current.shape, dtype=current.dtype, device=current.device)
+        spikes = time_major.empty_like(current)
         membrane = None
         if ctx.needs_input_grad[0]:
-            overwrite = overwrite and current.is_contiguous()
+            overwrite = overwrite and (not spikes.numel() or time_major.is_one_block(current))
             membrane = current if overwrite else torch.empty_like(spikes)
-            ctx.options = (decay, threshold, reset, detach_reset, surrogate)
+            ctx.options = (decay, threshold, reset, detach_reset, surrogate, detach_leak)
         if spikes.numel():
-            current, stride = cupy_module.rows(current)
+            current, stride = time_major.steps(current)
             n_steps, n_neurons = len(spikes), spikes[0].numel()
             cupy_module.launch(
                 _SOURCE,
@@ -81,10 +89,10 @@ class _LIF(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor | None, ...]:
         (membrane,) = ctx.saved_tensors
-        decay, threshold, reset, detach_reset, surrogate = ctx.options
+        decay, threshold, reset, detach_reset, surrogate, detach_leak = ctx.options
         grad_current = torch.empty_like(membrane)
         if grad_current.numel():
-            grad_spikes, stride = cupy_module.rows(grad_spikes)
+            grad_spikes, stride = time_major.steps(time_major.in_order_of(grad_spikes, membrane))
             n_steps, n_neurons = len(membrane), membrane[0].numel()
             cupy_module.launch(
                 _SOURCE,
@@ -97,11 +105,12 @@ class _LIF(torch.autograd.Function):
                 n_steps,
                 n_neurons,
                 decay,
+                0.0 if detach_leak else decay,
                 threshold,
                 1 / surrogate.width,
                 float(surrogate.peak),
             )
-        return grad_current, None, None, None, None, None, None
+        return grad_current, None, None, None, None, None, None, None
 
 
 def _path(reset: Reset, detach_reset: bool) -> str:
