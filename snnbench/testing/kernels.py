@@ -15,13 +15,14 @@ import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from math import e, log
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 import snnbench.kernels
 from snnbench.errors import BackendError, ContractError
-from snnbench.kernels import BACKENDS, RESETS, SURROGATES, Surrogate
+from snnbench.kernels import BACKENDS, RESETS, SURROGATES, AlphaKernel, Surrogate
 from snnbench.kernels.backends import implementation
 from snnbench.testing.checks import Check, check
 
@@ -106,7 +107,26 @@ def _call_event_linear(function: Callable[..., Tensor], x: Tensor, *, n_out: int
     return y[..., torch.arange(n_in, device=x.device) % n_out].reshape(x.shape)
 
 
+def _srm_membrane(current: Tensor, spikes: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    def filtered(x: Tensor, alpha: AlphaKernel) -> Tensor:
+        lag = torch.arange(len(x))[:, None] - torch.arange(len(x))
+        samples = torch.where(lag >= 0, alpha.samples(len(x))[lag.clamp(min=0)], 0.0)
+        return torch.einsum("tk,k...->t...", samples.to(x), x)
+
+    incoming = current if options["response"] is None else filtered(current, options["response"])
+    return incoming + filtered(spikes, options["refractory"]), torch.as_tensor(options["threshold"])
+
+
+def _dyadic_alpha(gain: float, tolerance: float) -> AlphaKernel:
+    """Make samples gain · k / 2^k that no operation rounds, cut off within ``_DYADIC_STEPS``."""
+    return AlphaKernel(tau_ms=1 / log(2), dt_ms=1.0, peak=gain / (e * log(2)), tolerance=tolerance)
+
+
 _EXAMPLES = {
+    "alpha_filter": _Example(
+        options={"cut": {"alpha": AlphaKernel(3.0, 1.0)}, "whole": {"alpha": AlphaKernel(3.0, 1.0, tolerance=None)}},
+        dyadic={"alpha": _dyadic_alpha(1.0, 0.4)},
+    ),
     "event_linear": _Example(options={"32 outputs": {"n_out": 32}}, dyadic={}, call=_call_event_linear),
     "exponential_filter": _Example(
         options={"membrane": {"decay": 0.8}, "trace": {"decay": 0.8, "gain": 0.2}, "sum": {"decay": 1.0}},
@@ -146,6 +166,30 @@ _EXAMPLES = {
         },
         dyadic={"decay": 0.5, "threshold": 0.75, "surrogate": Surrogate("rectangular", 1.0)},
         membrane=_lif_membrane,
+    ),
+    "srm": _Example(
+        options={
+            f"{'given' if response is None else 'filtered'}-{way}-{name}": {
+                "response": response,
+                "refractory": refractory,
+                "threshold": 0.7,
+                "surrogate": Surrogate(name, width=0.7, peak=1.5),
+                "attach_refractory": way == "attached",
+            }
+            for response, refractory in (
+                (AlphaKernel(2.0, 1.0), AlphaKernel(1.0, 1.0, peak=-1.4)),
+                (None, AlphaKernel(1.0, 1.0, peak=-1.4, tolerance=None)),
+            )
+            for way in ("detached", "attached")
+            for name in (SURROGATES if (response, way) == (None, "detached") else ("exponential",))
+        },
+        dyadic={
+            "response": _dyadic_alpha(1.0, 0.4),
+            "refractory": _dyadic_alpha(-2.0, 0.8),
+            "threshold": 0.75,
+            "surrogate": Surrogate("rectangular", 1.0),
+        },
+        membrane=_srm_membrane,
     ),
 }
 
