@@ -10,6 +10,8 @@ from snnbench.kernels.lif import RESETS, Reset, lif
 from snnbench.kernels.spike_index import SpikeIndex
 from snnbench.kernels.srm import srm
 from snnbench.kernels.surrogate import SURROGATES, Surrogate
+from snnbench.kernels.synaptic_lif import synaptic_lif
+from snnbench.kernels.tssl_bp import tssl_bp
 
 __all__ = [
     "BACKENDS",
@@ -27,4 +29,6 @@ __all__ = [
     "integrate_and_fire",
     "lif",
     "srm",
+    "synaptic_lif",
+    "tssl_bp",
 ]
