@@ -83,16 +83,18 @@ def _backward(  # type: ignore[no-untyped-def]
             u = membrane[t * n_neurons + low : t * n_neurons + high]
             before = membrane[max(t - 1, 0) * n_neurons + low : max(t - 1, 0) * n_neurons + high]
             factor = grad_current[t * n_neurons + low : t * n_neurons + high]
-            leaves = zero if t == 0 else one
+            started = zero if t == 0 else one
             for j in range(len(u)):
                 fired = u[j] >= threshold
                 a = trace_decay * trace[j] + (gain if fired else zero)
                 trace[j] = a
-                rise = u[j] - (zero if before[j] >= threshold else leaves * before[j])
-                slope = min(one / rise, steepest) if fired else zero
-                e = exp_of_negative(-min(abs(u[j] - threshold) / width, reach))
+                rest = zero if before[j] >= threshold else before[j]
+                slope = one / (u[j] - started * rest)
+                slope = slope if slope < steepest else steepest
+                x = abs(u[j] - threshold) / width
+                e = exp_of_negative(-(x if x < reach else reach))
                 surrogate = e / ((one + e) * (one + e) * width)
-                factor[j] = -surrogate if a < silent_below else slope
+                factor[j] = -surrogate if a < silent_below else (slope if fired else zero)
         d = state[low:high]
         d[:] = zero
         for back in range(n_steps):
@@ -110,8 +112,12 @@ def _backward(  # type: ignore[no-untyped-def]
                 for j in range(len(u)):
                     w = out[j]
                     fired = u[j] >= threshold
-                    slope = max(w, zero)
-                    now = slope * g[j] + (growth * u[j] * slope if fired else decay) * d[j]
+                    slope = w if w > zero else zero
+                    jacobian = growth * u[j] * slope
+                    now = slope * g[j] + (jacobian if fired else decay) * d[j]
                     d[j] = now
-                    delta = -w * g[j] if w < zero else (now if fired else between * now)
+                    silent = between * now
+                    replaced = -w * g[j]
+                    delta = now if fired else silent
+                    delta = replaced if w < zero else delta
                     out[j] = trace_decay * later[j] + gain * delta
