@@ -1,12 +1,35 @@
-"""Figures that benchmarks note down are printed at the end of the session."""
+"""Options, the allocator's setting, and what is printed at the end of the session."""
 
 from __future__ import annotations
 
+import ctypes
+
 import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("snnbench")
+    group.addoption("--threads", type=int, nargs="+", default=[2], help="numbers of threads to measure kernels with")
+    group.addoption("--quick", action="store_true", help="the smallest workloads, a second each; writes no results")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep freed memory, for everyone who is timed: fresh pages cost more than most of what is written into them."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        m_trim_threshold, m_mmap_max = -1, -4
+        libc.mallopt(m_mmap_max, 0)
+        libc.mallopt(m_trim_threshold, 2**31 - 1)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "threads" in metafunc.fixturenames:
+        metafunc.parametrize("threads", metafunc.config.getoption("--threads"), ids=lambda n: f"{n}-threads")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     session = getattr(terminalreporter.config, "_benchmarksession", None)
     for benchmark in getattr(session, "benchmarks", ()):
         for name, figure in benchmark.extra_info.items():
-            terminalreporter.write_line(f"{benchmark.name}: {name} = {figure:.4g}")
+            if isinstance(figure, (int, float)):
+                terminalreporter.write_line(f"{benchmark.name}: {name} = {figure:.4g}")
