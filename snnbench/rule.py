@@ -109,6 +109,7 @@ class Context:
         device: where parameters and batches live.
         dtype: floating point type of parameters and batches.
         backend: implementation of the kernels, to be passed on to them.
+        event_density: density of spikes up to which layers may be event-driven, to be passed on to them.
         logger: for messages; they end in the trial's log file.
         log_folder: for files that help to debug a trial.
     """
@@ -119,6 +120,7 @@ class Context:
     backend: str
     logger: logging.Logger
     log_folder: Path
+    event_density: float = 0.0
 
     def generator(self, axis: str) -> torch.Generator:
         """Make a generator on the CPU for one axis of randomness, such as ``init`` or ``dropout``.

@@ -333,6 +333,8 @@ class Trial:
         device: ``cpu`` or ``cuda``.
         backend: the kernels' implementation.
         threads: threads of torch and numba; on the CPU it changes bits.
+        event_density: up to this many spikes per neuron and step, a layer on the CPU may read which neurons fired
+            instead of multiplying zeros; it changes bits, too.
         selection: which epoch's accuracy is ``test_accuracy``.
     """
 
@@ -346,6 +348,7 @@ class Trial:
     device: str = "cpu"
     backend: str = "ref"
     threads: int = 1
+    event_density: float = 0.0
     selection: Selection = "validation"
     track: Track = "package"
     phase: Phase = "final"

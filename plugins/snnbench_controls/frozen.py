@@ -72,7 +72,14 @@ class FrozenHidden(Rule):
             surrogate=Surrogate.unit_area("arctan"),
             threshold=params.threshold,
         )
-        stack = LIFStack(graph, synapses, neuron=neuron, decoder="membrane-mean", backend=context.backend)
+        stack = LIFStack(
+            graph,
+            synapses,
+            neuron=neuron,
+            decoder="membrane-mean",
+            backend=context.backend,
+            event_density=context.event_density,
+        )
         stack.to(device=context.device, dtype=context.dtype)
         optimizer = torch.optim.Adam(synapses[-1].parameters(), lr=params.lr, fused=True)
         return FrozenHiddenLearner(stack, optimizer, schedule=cosine)

@@ -9,7 +9,7 @@ import torch
 
 from snnbench import ContractError
 from snnbench.kernels import integrate_and_fire
-from snnbench.layers import DeployedAnalog
+from snnbench.layers import DeployedAnalog, declare_input
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,17 +96,8 @@ class ConvertedNetwork:
         return trains, signal.expand(batch.n_steps, *signal.shape[1:])
 
     def infer(self, batch: Batch, recorder: Recorder) -> None:
-        """Hand over the hidden layers' spikes and the output's currents.
-
-        The current that a constant input makes is computed once per sample, its bias included.
-        """
-        layers = zip(self.network.graph, self.network.synapses, strict=True)
-        biased = {layer.name for layer, synapse in layers if synapse.bias is not None}
-        first = self.network.graph.weighted[0].name
-        if batch.constant:
-            biased.discard(first)
-        if batch.real_valued:
-            recorder.analog(first, 1 if batch.constant else batch.n_steps)
+        """Hand over the hidden layers' spikes and the output's currents."""
+        biased = declare_input(batch, self.network.graph, self.network.synapses, recorder)
         trains, currents = self.simulate(batch)
         for name, train in trains.items():
             recorder.spikes(name, train, bias=name in biased)

@@ -122,7 +122,14 @@ class SurrogateRule(Rule):
             surrogate=surrogate,
         )
         decoder = LOSS_DECODERS[params.loss]
-        stack = LIFStack(graph, synapses, neuron=neuron, decoder=decoder, backend=context.backend)
+        stack = LIFStack(
+            graph,
+            synapses,
+            neuron=neuron,
+            decoder=decoder,
+            backend=context.backend,
+            event_density=context.event_density,
+        )
         return SurrogateLearner(stack.to(context.device, context.dtype), params)
 
 

@@ -161,7 +161,9 @@ class _Run:
         self.network = Network(trial.network)
         self.graph = self.rule.graph(trial.task, self.network)
         self.params = checked_params(trial.rule, self.rule.Params, trial.params)
-        self.context = Context(trial.seed, self.device, torch.float32, trial.backend, logger, log_folder)
+        self.context = Context(
+            trial.seed, self.device, torch.float32, trial.backend, logger, log_folder, trial.event_density
+        )
         self.data = TaskData(
             host.dataset(trial.task.dataset).value(),
             encoding,

@@ -14,13 +14,14 @@ from snnbench.layers.losses import (
     rate_cross_entropy,
     rate_mse,
 )
-from snnbench.layers.spiking import DeployedStack, LIFNeuron, LIFStack, Probe
+from snnbench.layers.spiking import NARROW, DeployedStack, LIFNeuron, LIFStack, Probe, declare_input
 from snnbench.layers.synapses import Synapse, build_synapses
 
 __all__ = [
     "INITIALISATIONS",
     "LOSSES",
     "LOSS_DECODERS",
+    "NARROW",
     "SCHEDULES",
     "AnalogLearner",
     "AnalogNetwork",
@@ -37,6 +38,7 @@ __all__ = [
     "cosine",
     "count_cross_entropy",
     "count_mse",
+    "declare_input",
     "fan_out",
     "initialise",
     "max_membrane_cross_entropy",

@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import nn
 
-from snnbench.kernels import Reset, Surrogate, exponential_filter, lif
+from snnbench.kernels import Reset, SpikeIndex, Surrogate, exponential_filter, index_spikes, lif
 from snnbench.layers.synapses import Synapse
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from snnbench.types import Batch, Decoder, Graph, Pooling, Recorder
+    from snnbench.types import Batch, Decoder, Graph, Layer, Pooling, Recorder
 
 Probe: TypeAlias = Callable[[str, "Tensor"], None]
 """Is handed each spiking layer's name and spikes ``[T, B, *shape]``, hidden layers first."""
+
+
+NARROW = 32
+"""Dense layers with fewer neurons than this always multiply: their product costs no more than reading an index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,20 @@ class LIFNeuron:
     detach_reset: bool = True
 
 
+def declare_input(batch: Batch, graph: Graph, synapses: nn.ModuleList, recorder: Recorder) -> set[str]:
+    """Tell the recorder how often real-valued input is multiplied; return the layers that add a bias in every step.
+
+    The current that a constant input makes is computed once per sample, its bias included.
+    """
+    biased = {layer.name for layer, synapse in zip(graph, synapses, strict=True) if synapse.bias is not None}
+    first = graph.weighted[0].name
+    if batch.constant:
+        biased.discard(first)
+    if batch.real_valued:
+        recorder.analog(first, 1 if batch.constant else batch.n_steps)
+    return biased
+
+
 class LIFStack(nn.Module):
     """Synapses and LIF neurons layer by layer; each layer is run over all time steps before the next.
 
@@ -44,10 +62,19 @@ class LIFStack(nn.Module):
         decoder: of the output. With ``count`` the output layer spikes; with ``membrane-max`` or ``membrane-mean`` it is
             a leaky membrane that does not, u[t] = decay · u[t-1] + current[t].
         backend: implementation of the kernels.
+        event_density: up to this many spikes per neuron and step, a dense layer of at least ``NARROW`` neurons adds up
+            the weights of those that fired instead of multiplying zeros; with backend ``cpu``.
     """
 
     def __init__(
-        self, graph: Graph, synapses: nn.ModuleList, *, neuron: LIFNeuron, decoder: Decoder, backend: str
+        self,
+        graph: Graph,
+        synapses: nn.ModuleList,
+        *,
+        neuron: LIFNeuron,
+        decoder: Decoder,
+        backend: str,
+        event_density: float = 0.0,
     ) -> None:
         super().__init__()
         self.graph = graph
@@ -55,6 +82,7 @@ class LIFStack(nn.Module):
         self.neuron = neuron
         self.decoder = decoder
         self.backend = backend
+        self.event_density = event_density if backend == "cpu" else 0.0
 
     def forward(self, batch: Batch, probe: Probe | None = None) -> Tensor:
         """Return the output ``[T, B, classes]``: spikes or membrane potentials.
@@ -63,20 +91,30 @@ class LIFStack(nn.Module):
         """
         constant = batch.constant
         x = batch.dense[0] if constant else batch.dense
-        for layer, synapse in zip(self.graph, self.synapses, strict=True):
-            x = synapse(x)
+        layers = self.graph.layers
+        index = None
+        if not batch.real_valued and self._may_read_events(layers[0]):
+            index = index_spikes(x, backend=self.backend)
+        for layer, synapse, following in zip(layers, self.synapses, (*layers[1:], None), strict=True):
+            x = synapse(x, index if index is not None and index.density <= self.event_density else None)
+            index = None
             if layer.kind == "pool":
                 continue
             current = x.expand(batch.n_steps, *x.shape) if constant else x
-            if layer is self.graph.layers[-1] and self.decoder != "count":
+            if following is None and self.decoder != "count":
                 return exponential_filter(current, decay=self.neuron.decay, backend=self.backend)
-            x = self._spikes(current, overwrite=not constant)
+            if following is not None and self._may_read_events(following):
+                index = SpikeIndex.empty(current.shape)
+            x = self._spikes(current, index, overwrite=not constant)
             constant = False
             if probe is not None:
                 probe(layer.name, x)
         return x
 
-    def _spikes(self, current: Tensor, *, overwrite: bool) -> Tensor:
+    def _may_read_events(self, layer: Layer) -> bool:
+        return self.event_density > 0 and layer.kind == "dense" and layer.n_out >= NARROW
+
+    def _spikes(self, current: Tensor, index: SpikeIndex | None, *, overwrite: bool) -> Tensor:
         neuron = self.neuron
         return lif(
             current,
@@ -86,22 +124,13 @@ class LIFStack(nn.Module):
             detach_reset=neuron.detach_reset,
             surrogate=neuron.surrogate,
             overwrite=overwrite,
+            index=index,
             backend=self.backend,
         )
 
     def record(self, batch: Batch, recorder: Recorder) -> None:
-        """Run a batch and hand every layer's spikes, and a read-out that does not spike, to the recorder.
-
-        The current that a constant input makes is computed once per sample, its bias included.
-        """
-        biased = {
-            layer.name for layer, synapse in zip(self.graph, self.synapses, strict=True) if synapse.bias is not None
-        }
-        first = self.graph.weighted[0].name
-        if batch.constant:
-            biased.discard(first)
-        if batch.real_valued:
-            recorder.analog(first, 1 if batch.constant else batch.n_steps)
+        """Run a batch and hand every layer's spikes, and a read-out that does not spike, to the recorder."""
+        biased = declare_input(batch, self.graph, self.synapses, recorder)
         output = self(batch, lambda name, spikes: recorder.spikes(name, spikes, bias=name in biased))
         if self.decoder != "count":
             recorder.readout(output, bias="output" in biased)

@@ -8,11 +8,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from snnbench.kernels import event_linear
 from snnbench.layers.initialisation import initialise
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from snnbench.kernels import SpikeIndex
     from snnbench.types import Graph, Layer
 
 
@@ -51,13 +53,23 @@ class Synapse(nn.Module):
         if bias:
             self.bias = nn.Parameter(torch.zeros(shape[0], dtype=torch.float32))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return what the synapses deliver for ``x``, bias included."""
+    def forward(self, x: Tensor, index: SpikeIndex | None = None) -> Tensor:
+        """Return what the synapses deliver for ``x``, bias included.
+
+        Args:
+            x: ``[..., *layer.in_shape]``.
+            index: of ``x``, where a dense layer on the CPU shall read that instead of multiplying zeros; ``x`` is then
+                spikes ``[T, B, *layer.in_shape]``.
+        """
         layer = self.layer
         leading = x.shape[: x.ndim - len(layer.in_shape)]
         if layer.kind == "dense":
-            return functional.linear(x.reshape(*leading, layer.n_in), self.weight, self.bias)
-        x = x.reshape(-1, *layer.in_shape)
+            x = x.reshape(*leading, layer.n_in)
+            if index is not None:
+                return event_linear(x, self.weight, self.bias, index=index, backend="cpu")
+            return functional.linear(x, self.weight, self.bias)
+        # Maps lie channels-last from here on, which convolutions and pools are faster on and neurons do not mind.
+        x = x.reshape(-1, *layer.in_shape).contiguous(memory_format=torch.channels_last)
         if layer.kind == "conv":
             x = functional.conv2d(x, self.weight, self.bias, padding=layer.padding)
         else:

@@ -208,6 +208,7 @@ def _trials(
             device=machine.device,
             backend=default_backend(machine.device),
             threads=machine.threads,
+            event_density=suite.compute.event_density if machine.device == "cpu" else 0.0,
             selection=suite.protocol.selection,
             track=suite.protocol.track,
         )

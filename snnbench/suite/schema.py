@@ -79,6 +79,17 @@ class ProtocolSection(_Section):
     track: Track = "package"
 
 
+class ComputeSection(_Section):
+    """``[compute]``: how it is computed, where that changes bits; part of every key."""
+
+    event_density: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="spikes per neuron and step up to which layers on the CPU read who fired; 0: always multiply",
+    )
+
+
 class MeasureSection(_Section):
     """``[measure]``: the groups of columns that the leaderboard shows; everything is measured and stored anyway."""
 
@@ -93,6 +104,7 @@ class Suite(_Section):
     task: tuple[TaskSection, ...] = Field(min_length=1)
     rule: tuple[RuleSection, ...] = Field(min_length=1)
     protocol: ProtocolSection = ProtocolSection()
+    compute: ComputeSection = ComputeSection()
     measure: MeasureSection = MeasureSection()
 
     @property

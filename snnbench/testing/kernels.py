@@ -101,11 +101,11 @@ class _Step(torch.autograd.Function):
     """1 where a number is at least 1, else 0; gradients pass as they are."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ARG004
         return (x >= 1).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # noqa: ARG004
         return grad
 
 
@@ -139,6 +139,10 @@ _EXAMPLES = {
     "alpha_filter": _Example(
         options={"cut": {"alpha": AlphaKernel(3.0, 1.0)}, "whole": {"alpha": AlphaKernel(3.0, 1.0, tolerance=None)}},
         dyadic={"alpha": _dyadic_alpha(1.0, 0.4)},
+    ),
+    "axonal_delay": _Example(
+        options={f"{delay} ms": {"delay_ms": torch.tensor(delay), "dt_ms": 1.0} for delay in (0.0, 2.7, 100.0)},
+        dyadic={},
     ),
     "event_linear": _Example(options={"32 outputs": {"n_out": 32}}, dyadic={}, call=_call_event_linear),
     "exponential_filter": _Example(

@@ -179,6 +179,7 @@ trials = st.builds(
     budget=budgets,
     dataset_digest=st.text("0123456789abcdef", min_size=4, max_size=8),
     threads=st.integers(1, 64),
+    event_density=st.floats(0, 1),
     selection=st.sampled_from(["validation", "best-test", "last"]),
 )
 
@@ -238,6 +239,7 @@ OTHERS = {
     "device": "cuda",
     "backend": "cuda",
     "threads": 2,
+    "event_density": 0.5,
     "selection": "last",
     "track": "matched",
     "phase": "tuning",

@@ -91,6 +91,7 @@ class _LIF(torch.autograd.Function):
             noted, whole = (_NOWHERE, _NOWHERE, per_sample), 1
         else:
             noted, whole = (flat(index.neurons), flat(index.counts), per_sample), per_sample
+            torch.autograd.graph.increment_version((index.neurons, index.counts))
         if not keeps:
             state = spikes.new_empty(n_neurons)
             _forward(n_steps, n_neurons, *rows(current), flat(state), flat(spikes), *neuron, *noted, whole=whole)

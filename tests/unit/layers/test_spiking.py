@@ -1,5 +1,7 @@
 """The LIF network: against its layers called by hand, constant input, frozen layers, recording, deployment."""
 
+import warnings
+
 import pytest
 import torch
 
@@ -140,3 +142,62 @@ def test_awkward_batches(n_steps, size):
         output = make()(batch)
         output.sum().backward()
         assert output.shape == (n_steps, size, 4)
+
+
+@pytest.mark.parametrize("notation", ["40-35", "3c3p1-2a-40", "2a-40"])
+def test_reading_events_gives_the_numbers_of_multiplying_zeros(notation):
+    graph = Network(notation).graph((2, 6, 6), 4)
+    batch = dense_batch()
+    results = []
+    for density in (0.0, 1.0):
+        synapses = build_synapses(graph, generator=torch.Generator().manual_seed(1), bias=True, gain=2.0).double()
+        stack = LIFStack(graph, synapses, neuron=NEURON, decoder="count", backend="cpu", event_density=density)
+        output = stack(batch)
+        weights = values(*output.shape, seed=3)
+        results.append((output.detach(), *torch.autograd.grad((output * weights).sum(), list(stack.parameters()))))
+    assert results[0][0].any()
+    for ours, expected in zip(*results, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-11, atol=1e-12)
+
+
+class Watched(torch.nn.Module):
+    """A synapse, and whether it was given an index."""
+
+    def __init__(self, synapse):
+        super().__init__()
+        self.synapse, self.bias, self.given = synapse, synapse.bias, None
+
+    def forward(self, x, index=None):
+        self.given = index is not None
+        return self.synapse(x, index)
+
+
+@pytest.mark.parametrize(
+    ("batch", "density", "backend", "expected"),
+    [
+        (dense_batch(), 1.0, "cpu", [True, True, False]),  # the output layer is narrow
+        (dense_batch(), 0.2, "cpu", [False, False, False]),  # 40 % of the inputs are spikes
+        (dense_batch(), 0.0, "cpu", [False, False, False]),
+        (dense_batch(), 1.0, "ref", [False, False, False]),
+        (constant_batch(), 1.0, "cpu", [False, True, False]),
+        (Batch(2 * dense_batch().dense, 3, 5, 1.0), 1.0, "cpu", [False, True, False]),  # counts, not spikes
+    ],
+)
+def test_which_layers_read_events(batch, density, backend, expected):
+    graph = Network("40-35").graph((2, 6, 6), 4)
+    synapses = build_synapses(graph, generator=torch.Generator().manual_seed(1), bias=True, gain=2.0).double()
+    watched = torch.nn.ModuleList(Watched(synapse) for synapse in synapses)
+    LIFStack(graph, watched, neuron=NEURON, decoder="count", backend=backend, event_density=density)(batch)
+    assert [synapse.given for synapse in watched] == expected
+
+
+def test_a_compiled_network_has_the_same_numbers():
+    stack, batch = make(), dense_batch()
+    outputs = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for network in (stack, torch.compile(stack, backend="eager")):
+            output = network(batch)
+            outputs.append((output.detach(), *torch.autograd.grad(output.sum(), list(stack.parameters()))))
+    for ours, expected in zip(*outputs, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)
