@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from workloads import DECAY, NEURON, Workload
 
 from snnbench.kernels import Surrogate
-from snnbench.layers import LIFNeuron, Synapse
+from snnbench.layers import NARROW, LIFNeuron, Synapse
 
 Dynamics: TypeAlias = Callable[[Tensor], Tensor]
 """One layer's neurons: currents of all steps to spikes."""
@@ -171,6 +171,9 @@ PEERS = tuple(
 """Those that are installed."""
 
 
+EVENT_DENSITY = 0.3
+"""Up to which "ours, event" reads the index of the spikes; ``test_event_crossover`` says where it should lie."""
+
 FLOOR, DENSE, EVENT = "floor", "ours, dense", "ours, event"
 
 
@@ -178,13 +181,20 @@ def contenders(workload: Workload) -> Iterator[Contender]:
     """Make everyone's training step of a workload, the floor first."""
     yield Contender(FLOOR, floor(workload), [], None)
     yield ours(workload, DENSE)
+    if any(
+        layer.kind == "dense" and layer.n_out >= NARROW for layer in workload.graph.layers[workload.batch.real_valued :]
+    ):
+        yield ours(workload, EVENT, event_density=EVENT_DENSITY)
     yield ours(workload, "ours, ref", backend="ref")
     for peer in PEERS:
         yield of_peer(workload, peer)
 
 
-def ours(workload: Workload, name: str, *, neuron: LIFNeuron = NEURON, backend: str = "cpu") -> Contender:
-    stack = workload.stack(neuron, backend=backend)
+def ours(
+    workload: Workload, name: str, *, neuron: LIFNeuron = NEURON, backend: str = "cpu", event_density: float = 0.0
+) -> Contender:
+    """Make our own step; ``event_density`` as in ``LIFStack``."""
+    stack = workload.stack(neuron, backend=backend, event_density=event_density)
     parameters = [part for synapse in _weighted(stack.synapses) for part in (synapse.weight, synapse.bias)]
     return Contender(name, _training_step(workload, parameters, lambda: stack(workload.batch)), parameters, neuron)
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import pytest
 import torch
 from contenders import DENSE, EVENT, FLOOR, PEERS
 from timing import Spread, ratio
@@ -78,16 +79,21 @@ def rows_of(
     for name, seconds in times.items():
         spread = Spread.of([1e3 * value for value in seconds])
         row = {"workload": workload, "threads": str(threads), "contender": name, "rounds": str(len(seconds))}
-        row |= _columns("ms", spread)
+        row |= columns("ms", spread)
         for column, reference in (("x_floor", FLOOR), ("x_dense", DENSE), ("x_event", EVENT)):
-            row |= _columns(column, ratio(seconds, times[reference]) if reference in times else None)
+            row |= columns(column, ratio(seconds, times[reference]) if reference in times else None)
         row["giga_neuron_steps_per_s"] = "" if name == FLOOR else f"{neuron_steps / spread.median / 1e6:.4g}"
-        row |= {"note": note, "date": datetime.now(UTC).strftime("%Y-%m-%d"), "commit": _commit()}
-        rows.append(row | {"environment": environment()})
+        rows.append(row | {"note": note} | origin())
     return rows
 
 
-def _columns(name: str, spread: Spread | None) -> Row:
+def origin() -> Row:
+    """Say when, from which commit and where something was measured."""
+    return {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "commit": _commit(), "environment": environment()}
+
+
+def columns(name: str, spread: Spread | None) -> Row:
+    """Return median and quartiles as three columns."""
     values = ("", "", "") if spread is None else (f"{value:.4g}" for value in spread)
     return dict(zip((name, f"{name}_q1", f"{name}_q3"), values, strict=True))
 
@@ -101,20 +107,33 @@ def line(row: Row) -> str:
     )
 
 
+def say(config: pytest.Config, *lines: str) -> None:
+    """Print while tests run."""
+    terminal, capture = (config.pluginmanager.get_plugin(name) for name in ("terminalreporter", "capturemanager"))
+    with capture.global_and_fixture_disabled():
+        for shown in lines:
+            terminal.write_line(shown)
+
+
 def write(rows: list[Row]) -> None:
     """Put a cell's rows in place of those that were there, and write the tables."""
+    (FOLDER / "cpu.md").write_text(tables(merge("cpu.csv", rows, ("workload", "threads"))))
+
+
+def merge(name: str, rows: list[Row], cell: Sequence[str]) -> list[Row]:
+    """Write rows into a file in place of those that agree with them in the columns ``cell``; return all."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    path = FOLDER / "cpu.csv"
-    kept = []
+    path = FOLDER / name
     if path.exists():
+        replaced = {tuple(row[column] for column in cell) for row in rows}
         with path.open(newline="") as file:
-            kept = [row for row in csv.DictReader(file) if _cell(row) != _cell(rows[0])]
-    rows = kept + rows
+            found = list(csv.DictReader(file))
+        rows = [row for row in found if tuple(row[column] for column in cell) not in replaced] + rows
     with path.open("w", newline="") as file:
         table = csv.DictWriter(file, fieldnames=list(rows[-1]), lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
-    (FOLDER / "cpu.md").write_text(tables(rows))
+    return rows
 
 
 def tables(rows: list[Row]) -> str:

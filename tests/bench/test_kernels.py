@@ -6,19 +6,20 @@ It writes ``results/bench/cpu.csv`` and ``cpu.md``; with ``--quick`` it only pri
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
 import pytest
 import report
 import torch
-from contenders import DENSE, FLOOR, PEERS, Contender, contenders, ours
-from timing import Spread, interleaved
+from contenders import DENSE, EVENT, FLOOR, PEERS, Contender, contenders, ours
+from timing import Spread, interleaved, n_threads
 from torch import Tensor
 from workloads import NEURON, NEURONS_ALONE, Workload, w1, w2, w3
 
-from snnbench.kernels import lif
+from snnbench.kernels import SpikeIndex, lif
 from snnbench.layers import LIFNeuron
 
 # deprecations inside the libraries
@@ -54,18 +55,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("n", SIZES[:1] if quick else SIZES)
 
 
-@pytest.fixture
-def workload(request: pytest.FixtureRequest, threads: int) -> Workload:
-    return WORKLOADS[request.param]()
-
-
 @pytest.fixture(autouse=True)
-def _conditions(threads: int) -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+def _conditions(threads: int) -> Iterator[None]:
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
+    with n_threads(threads):
+        yield
+
+
+@pytest.fixture
+def workload(request: pytest.FixtureRequest) -> Workload:
+    return WORKLOADS[request.param]()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -103,7 +102,7 @@ def test_training_step(benchmark: Any, workload: Workload, threads: int, request
 
 
 def test_neurons_alone(benchmark: Any, n: int, threads: int, request: pytest.FixtureRequest) -> None:
-    """One layer's dynamics, forward and backward, without synapses."""
+    """One layer's dynamics, forward and backward, without synapses; for event-driven layers it notes an index."""
     current = torch.randn(500, 16, n).mul_(0.577).requires_grad_()  # what W1's synapses deliver
     grad_spikes = torch.randn(500, 16, n)
 
@@ -112,14 +111,10 @@ def test_neurons_alone(benchmark: Any, n: int, threads: int, request: pytest.Fix
 
     kept = torch.empty_like(grad_spikes)
     steps: dict[str, Callable[[], object]] = {FLOOR: lambda: [kept.copy_(grad_spikes) for _ in range(3)]}
-    for name, backend in ((DENSE, "cpu"), ("ours, ref", "ref")):
-        neuron = {
-            "decay": NEURON.decay,
-            "reset": NEURON.reset,
-            "detach_reset": NEURON.detach_reset,
-            "surrogate": NEURON.surrogate,
-        }
-        steps[name] = forward_and_backward(partial(lif, **neuron, backend=backend))
+    neuron = partial(lif, **{field.name: getattr(NEURON, field.name) for field in fields(NEURON)})
+    steps[DENSE] = forward_and_backward(partial(neuron, backend="cpu"))
+    steps[EVENT] = forward_and_backward(partial(neuron, backend="cpu", index=SpikeIndex.empty(current.shape)))
+    steps["ours, ref"] = forward_and_backward(partial(neuron, backend="ref"))
     # sinabs needs ten times as long as anyone else at T = 500: its backward pass is quadratic in T
     steps |= {peer.name: forward_and_backward(peer.layer()) for peer in PEERS if peer.name != "sinabs"}
     quick = request.config.getoption("--quick")
@@ -140,11 +135,7 @@ def publish(
 ) -> None:
     """Print a cell, write it unless it was quick, and hand all times to pytest-benchmark."""
     rows = report.rows_of(workload, threads, times, neuron_steps, note)
-    terminal, capture = (config.pluginmanager.get_plugin(name) for name in ("terminalreporter", "capturemanager"))
-    with capture.global_and_fixture_disabled():
-        terminal.write_line(f"\n{workload}, {threads} threads; {note}")
-        for row in rows:
-            terminal.write_line(report.line(row))
+    report.say(config, f"\n{workload}, {threads} threads; {note}", *map(report.line, rows))
     if not config.getoption("--quick"):
         report.write(rows)
     benchmark.extra_info["seconds"] = times

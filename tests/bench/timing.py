@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import gc
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, NamedTuple
+
+import numba
+import torch
 
 MIN_ROUNDS, MAX_ROUNDS = 5, 15
 
@@ -26,6 +30,17 @@ class Spread(NamedTuple):
     def of(cls, values: Sequence[float]) -> Spread:
         low, median, high = statistics.quantiles(values, n=4, method="inclusive")
         return cls(median, low, high)
+
+
+@contextmanager
+def n_threads(number: int) -> Iterator[None]:
+    """Run torch's operations and our kernels on so many threads."""
+    allowed = numba.config.NUMBA_NUM_THREADS
+    assert number <= allowed, f"numba may use {allowed} threads: see NUMBA_NUM_THREADS and OMP_NUM_THREADS"
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    yield
+    torch.set_num_threads(before)
 
 
 def ratio(times: Sequence[float], reference: Sequence[float]) -> Spread:

@@ -48,7 +48,7 @@ class Workload:
         """Return the loss of the output's spikes ``[T, B, classes]``."""
         return count_cross_entropy(spikes, self.batch.labels) if self.trains else spikes.sum()
 
-    def stack(self, neuron: LIFNeuron = NEURON, *, backend: str = "cpu") -> LIFStack:
+    def stack(self, neuron: LIFNeuron = NEURON, *, backend: str = "cpu", event_density: float = 0.0) -> LIFStack:
         """Return our network, with copies of the parameters."""
         generator = torch.Generator()
         stack = LIFStack(
@@ -57,6 +57,7 @@ class Workload:
             neuron=neuron,
             decoder="count",
             backend=backend,
+            event_density=event_density,
         )
         stack.synapses.load_state_dict(self.synapses.state_dict())
         return stack
