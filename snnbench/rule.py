@@ -159,7 +159,12 @@ class Deployed(Protocol):
 
 
 class Learner(Protocol):
-    """Something that is being trained."""
+    """Something that is being trained.
+
+    If it also has ``capturable``, True, and methods ``set_progress(progress)`` and ``update(batch)`` that one after the
+    other are its step, then ``update`` may be run as a CUDA graph: it draws no random numbers of its own, reads nothing
+    from the device, and takes its time-dependent numbers from tensors that ``set_progress`` writes.
+    """
 
     def train_step(self, batch: Batch, progress: float) -> StepStats:
         """Learn from a batch.

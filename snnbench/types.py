@@ -335,6 +335,7 @@ class Trial:
         threads: threads of torch and numba; on the CPU it changes bits.
         event_density: up to this many spikes per neuron and step, a layer on the CPU may read which neurons fired
             instead of multiplying zeros; it changes bits, too.
+        cuda_graph: on a CUDA device, training steps are recorded as CUDA graphs where the rule allows it.
         selection: which epoch's accuracy is ``test_accuracy``.
     """
 
@@ -349,6 +350,7 @@ class Trial:
     backend: str = "ref"
     threads: int = 1
     event_density: float = 0.0
+    cuda_graph: bool = False
     selection: Selection = "validation"
     track: Track = "package"
     phase: Phase = "final"

@@ -130,16 +130,24 @@ class SurrogateRule(Rule):
             backend=context.backend,
             event_density=context.event_density,
         )
-        return SurrogateLearner(stack.to(context.device, context.dtype), params)
+        return SurrogateLearner(stack.to(context.device, context.dtype), params, context.device)
 
 
 class SurrogateLearner(GradientLearner):
     """Trains a stack of LIF layers."""
 
     module: LIFStack
+    capturable = True
 
-    def __init__(self, stack: LIFStack, params: SurrogateRule.Params) -> None:
-        optimizer = torch.optim.AdamW(stack.parameters(), lr=params.lr, weight_decay=params.weight_decay, fused=True)
+    def __init__(self, stack: LIFStack, params: SurrogateRule.Params, device: torch.device) -> None:
+        on_gpu = device.type == "cuda"
+        optimizer = torch.optim.AdamW(
+            stack.parameters(),
+            lr=torch.tensor(params.lr, device=device) if on_gpu else params.lr,
+            weight_decay=params.weight_decay,
+            fused=True,
+            capturable=on_gpu,
+        )
         super().__init__(stack, optimizer, schedule=SCHEDULES[params.schedule])
         self._loss = LOSSES[params.loss]
         self._spike_l1, self._spike_l2 = params.spike_l1, params.spike_l2

@@ -21,13 +21,26 @@ from torch import Tensor
 
 from snnbench.engine.clock import StepClock, synchronise
 from snnbench.engine.data import TaskData
+from snnbench.engine.graphs import CapturedSteps
 from snnbench.engine.measures import collapse_reason, decide, measure
 from snnbench.engine.provenance import provenance
 from snnbench.engine.recorder import CountingRecorder, SilentRecorder
 from snnbench.errors import ContractError
 from snnbench.plugins import Host
 from snnbench.rule import Context, Deployed, Learner, Rule, checked_params
-from snnbench.types import METRICS, Budget, Network, Result, SpikeRecord, Status, Trial, canonical_json, derive_seed
+from snnbench.types import (
+    METRICS,
+    Batch,
+    Budget,
+    Network,
+    Result,
+    SpikeRecord,
+    Status,
+    StepStats,
+    Trial,
+    canonical_json,
+    derive_seed,
+)
 
 EVALUATION_BATCH = 256
 LOSS_READ_EVERY = 50
@@ -180,6 +193,7 @@ class _Run:
         self.best_accuracy = -math.inf
         self.best_state: Mapping[str, Tensor] = {}
         self.best_epoch = 0
+        self.captured = False  # whether the steps ran as CUDA graphs
 
     def run(self) -> Outcome:
         self._warm_up()
@@ -213,9 +227,11 @@ class _Run:
 
     def _train(self, learner: Learner) -> None:
         clock = StepClock(self.device)
+        self.captured = self.trial.cuda_graph and getattr(learner, "capturable", False)
+        step = CapturedSteps(learner, self.device).train_step if self.captured else learner.train_step  # type: ignore[arg-type]
         budget = _BudgetMeter(self.trial.budget, len(self.data.train), self._batch_size)
         for epoch in itertools.count():
-            self._train_epoch(learner, epoch, clock, budget)
+            self._train_epoch(step, epoch, clock, budget)
             last = budget.spent(clock)
             if last or (epoch + 1) % self.trial.budget.evaluate_every == 0:
                 self._evaluate_epoch(learner, epoch, last=last)
@@ -223,13 +239,15 @@ class _Run:
             if last:
                 return
 
-    def _train_epoch(self, learner: Learner, epoch: int, clock: StepClock, budget: _BudgetMeter) -> None:
+    def _train_epoch(
+        self, step: Callable[[Batch, float], StepStats], epoch: int, clock: StepClock, budget: _BudgetMeter
+    ) -> None:
         losses: list[Tensor] = []
         total, count = 0.0, 0
         for batch in self.data.training_batches(epoch, self._batch_size):
             progress = budget.progress(clock)
             clock.start()
-            stats = learner.train_step(batch, progress)
+            stats = step(batch, progress)
             clock.stop()
             losses.append(stats.loss)
             self.curves.samples += stats.samples
@@ -315,6 +333,7 @@ class _Run:
         facts = {
             "decoder": deployed.decoder,
             "pooling": deployed.pooling,
+            "captured": self.captured,
             **getattr(deployed, "facts", {}),
         }
         reason = collapse_reason(decide(record.evidence[-1:], labels))

@@ -46,7 +46,13 @@ class GradientLearner(ABC):
         optimizer: over the parameters that learn; its learning rates are where the schedule starts.
         schedule: factor on the learning rates at a share of the budget.
         max_grad_norm: gradients are scaled down to this norm where they exceed it; None: never.
+
+    Attributes:
+        capturable: ``update`` may become a CUDA graph: the optimiser was made with ``capturable=True`` and learning
+            rates that are tensors, and the loss draws no random numbers and reads nothing from the device.
     """
+
+    capturable = False
 
     def __init__(
         self,
@@ -60,7 +66,7 @@ class GradientLearner(ABC):
         self.optimizer = optimizer
         self.schedule = schedule
         self.max_grad_norm = max_grad_norm
-        self._base_lr = [group["lr"] for group in optimizer.param_groups]
+        self._base_lr = [float(group["lr"]) for group in optimizer.param_groups]
 
     @abstractmethod
     def loss(self, batch: Batch) -> Tensor:
@@ -72,9 +78,20 @@ class GradientLearner(ABC):
 
     def train_step(self, batch: Batch, progress: float) -> StepStats:
         """Take one step of gradient descent; ``progress`` is the share of the budget that is used up."""
+        self.set_progress(progress)
+        return self.update(batch)
+
+    def set_progress(self, progress: float) -> None:
+        """Set the learning rates to where the schedule has them."""
         factor = self.schedule(progress)
         for group, base_lr in zip(self.optimizer.param_groups, self._base_lr, strict=True):
-            group["lr"] = base_lr * factor
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(base_lr * factor)
+            else:
+                group["lr"] = base_lr * factor
+
+    def update(self, batch: Batch) -> StepStats:
+        """Take one step at the present learning rates."""
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.loss(batch)
         loss.backward()

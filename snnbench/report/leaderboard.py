@@ -176,7 +176,7 @@ class Leaderboard:
         trial = row.trials[0]
         data = trial.to_json()
         task = {name: value for name, value in data["task"].items() if name not in ("input_shape", "n_classes")}
-        same = ("network", "track", "phase", "selection", "device", "backend", "threads", "event_density")
+        same = ("network", "track", "phase", "selection", "device", "backend", "threads", "event_density", "cuda_graph")
         statuses = ("done", "skipped", "diverged", "collapsed", "crashed", "timeout", "interrupted", NOT_RUN)
         numbers: dict[str, float | None] = {}
         for metric in sorted({metric for row in block.rows for metric in row.estimates}):

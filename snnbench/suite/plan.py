@@ -209,6 +209,7 @@ def _trials(
             backend=default_backend(machine.device),
             threads=machine.threads,
             event_density=suite.compute.event_density if machine.device == "cpu" else 0.0,
+            cuda_graph=suite.compute.cuda_graph and machine.device == "cuda",
             selection=suite.protocol.selection,
             track=suite.protocol.track,
         )

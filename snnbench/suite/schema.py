@@ -80,14 +80,19 @@ class ProtocolSection(_Section):
 
 
 class ComputeSection(_Section):
-    """``[compute]``: how it is computed, where that changes bits; part of every key."""
+    """``[compute]``: how it is computed, where that changes bits or times; part of every key."""
 
-    event_density: float = Field(
-        0.2,
-        ge=0,
-        le=1,
-        description="spikes per neuron and step up to which layers on the CPU read who fired; 0: always multiply",
-    )
+    event_density: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="spikes per neuron and step up to which layers on the CPU read who fired; 0: always multiply",
+        ),
+    ] = 0.2
+    cuda_graph: Annotated[
+        bool, Field(description="on a CUDA device, record training steps as CUDA graphs where the rule allows it")
+    ] = False
 
 
 class MeasureSection(_Section):

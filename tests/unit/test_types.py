@@ -180,6 +180,7 @@ trials = st.builds(
     dataset_digest=st.text("0123456789abcdef", min_size=4, max_size=8),
     threads=st.integers(1, 64),
     event_density=st.floats(0, 1),
+    cuda_graph=st.booleans(),
     selection=st.sampled_from(["validation", "best-test", "last"]),
 )
 
@@ -240,6 +241,7 @@ OTHERS = {
     "backend": "cuda",
     "threads": 2,
     "event_density": 0.5,
+    "cuda_graph": True,
     "selection": "last",
     "track": "matched",
     "phase": "tuning",
