@@ -24,6 +24,7 @@ import snnbench.kernels
 from snnbench.errors import BackendError, ContractError
 from snnbench.kernels import BACKENDS, RESETS, SURROGATES, AlphaKernel, Surrogate
 from snnbench.kernels.backends import implementation
+from snnbench.kernels.synaptic_lif import GRADIENTS
 from snnbench.kernels.tssl_bp import VARIANTS
 from snnbench.testing.checks import Check, check
 
@@ -210,22 +211,18 @@ _EXAMPLES = {
     ),
     "synaptic_lif": _Example(
         options={
-            f"{reset}-{'detached' if detach else 'attached'}{'-no leak' if no_leak else ''}-{name}": {
+            f"{reset}-{gradient}-{name}": {
                 "trace_decay": 0.4,
                 "decay": 0.8,
                 "threshold": 0.4,
                 "reset": reset,
-                "detach_reset": detach,
-                "detach_leak": no_leak,
+                "gradient": gradient,
                 "surrogate": Surrogate(name, width=0.4, peak=1.5),
             }
-            for reset, detach, no_leak, name in (
-                *((reset, False, False, "logistic") for reset in RESETS),
-                *(("hard", False, False, name) for name in SURROGATES),
-                ("hard", True, False, "arctan"),
-                ("soft", True, False, "arctan"),
-                ("hard", True, True, "arctan"),
-                ("soft", False, True, "arctan"),
+            for reset, gradient, name in (
+                *((reset, gradient, "arctan") for reset in ("hard", "soft") for gradient in GRADIENTS),
+                *((reset, "attached", "logistic") for reset in ("soft-after-decay", "none")),
+                *(("hard", "attached", name) for name in SURROGATES),
             )
         },
         dyadic={"trace_decay": 0.5, "decay": 0.5, "threshold": 0.75, "surrogate": Surrogate("rectangular", 1.0)},

@@ -10,6 +10,7 @@ import torch
 
 from snnbench import BackendError
 from snnbench.kernels import RESETS, SURROGATES, Surrogate
+from snnbench.kernels.synaptic_lif import GRADIENTS
 from snnbench.kernels.synaptic_lif import cuda as synaptic_lif_cuda
 from snnbench.kernels.synaptic_lif import ref as synaptic_lif_ref
 from snnbench.kernels.tssl_bp import VARIANTS
@@ -18,7 +19,7 @@ from snnbench.kernels.tssl_bp import ref as tssl_bp_ref
 
 SANITIZE = "SNNBENCH_SANITIZE"
 MARGIN = 1e-5  # of a potential in float32 from a threshold of 1, within which a comparison may come out otherwise
-PATHS = [(reset, *detached) for reset in RESETS for detached in itertools.product([True, False], repeat=2)]
+PATHS = list(itertools.product(RESETS, GRADIENTS))
 SIZES = [(1, 1), (2, 63), (7, 64), (8, 65), (9, 130), (15, 5), (16, 64), (17, 64), (24, 3), (33, 129)]
 ALPHA, DECAY = 2 / 3, 0.8
 KERNELS = {
@@ -26,7 +27,7 @@ KERNELS = {
     "tssl_bp": (tssl_bp_cuda.tssl_bp, tssl_bp_ref.tssl_bp),
 }
 OPTIONS = {
-    "synaptic_lif": (ALPHA, DECAY, 1.0, "hard", False, Surrogate.unit_area("arctan"), False),
+    "synaptic_lif": (ALPHA, DECAY, 1.0, "hard", "attached", Surrogate.unit_area("arctan")),
     "tssl_bp": (ALPHA, DECAY, 1.0, 0.2, "released"),
 }
 
@@ -81,13 +82,13 @@ def assert_agrees(name, x, grad, options):
 def test_every_surrogate_agrees_with_the_reference(host, name):
     x, grad = 0.5 + randn(100, 1031), randn(100, 1031, seed=1)
     surrogate = Surrogate(name, width=0.4, peak=0.7)
-    assert_agrees("synaptic_lif", x, grad, (ALPHA, DECAY, 1.0, "hard", False, surrogate, False))
+    assert_agrees("synaptic_lif", x, grad, (ALPHA, DECAY, 1.0, "hard", "attached", surrogate))
 
 
-@pytest.mark.parametrize(("reset", "detach_reset", "detach_leak"), PATHS)
-def test_every_reset_and_path_agrees_with_the_reference(host, reset, detach_reset, detach_leak):
+@pytest.mark.parametrize(("reset", "gradient"), PATHS)
+def test_every_reset_and_path_agrees_with_the_reference(host, reset, gradient):
     x, grad = 0.5 + randn(50, 517), randn(50, 517, seed=1)
-    options = (ALPHA, DECAY, 1.0, reset, detach_reset, Surrogate.unit_area("arctan"), detach_leak)
+    options = (ALPHA, DECAY, 1.0, reset, gradient, Surrogate.unit_area("arctan"))
     assert_agrees("synaptic_lif", x, grad, options)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from snnbench.errors import ParameterError, unknown_name
 from snnbench.kernels.backends import implementation
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from snnbench.kernels.lif import Reset
     from snnbench.kernels.surrogate import Surrogate
 
+Gradient: TypeAlias = Literal["attached", "detached", "no-reset", "spatial"]
+GRADIENTS: tuple[Gradient, ...] = get_args(Gradient)
+
 
 def synaptic_lif(
     current: Tensor,
@@ -22,9 +25,8 @@ def synaptic_lif(
     decay: float,
     threshold: float = 1.0,
     reset: Reset,
-    detach_reset: bool,
+    gradient: Gradient,
     surrogate: Surrogate,
-    detach_leak: bool = False,
     backend: str = "ref",
 ) -> Tensor:
     """Filter a current and run LIF neurons on it: ``lif`` of ``exponential_filter``, in one pass each way.
@@ -33,6 +35,22 @@ def synaptic_lif(
     ``snnbench.kernels.lif``; the filter has unit area. Where layers hand on synaptic traces a of their spikes s, this
     is the same network: the filter is linear, so W · a is the filtered W · s, and what arrives back at the spikes is
     the gradient that the filter's adjoint would have made of the one at the traces.
+
+    With g[t] = ∂L/∂s[t], δ[t] = ∂L/∂i[t] is δ[t] = h[t] · g[t] + J[t] · δ[t+1], and goes on through the filter. J says
+    what of the membrane's past the gradient sees; by reset:
+
+    ========  =======================  ===================  ================  =====
+    gradient  hard                     soft                 soft-after-decay  none
+    ========  =======================  ===================  ================  =====
+    attached  decay · (1 - s - u · h)  decay · (1 - θ · h)  decay - θ · h     decay
+    detached  decay · (1 - s)          decay                decay             decay
+    no-reset  decay                    decay                decay             decay
+    spatial   0                        0                    0                 0
+    ========  =======================  ===================  ================  =====
+
+    ``attached`` is the whole gradient (the reset-aware one of Yang, 2020), ``detached`` leaves out the path through the
+    reset. ``no-reset`` goes as if a spike left the membrane alone: along the response of membrane and synapse to an
+    input, as SLAYER's does (Shrestha and Orchard, 2018). ``spatial`` sees no past of the membrane.
 
     It takes 0.8 of the time of the two kernels one after the other (5 x 51200 and 50 x 25600 neurons, one thread).
 
@@ -43,10 +61,8 @@ def synaptic_lif(
         decay: factor on the membrane potential per step.
         threshold: of the membrane potential.
         reset: what a spike does to the membrane; see ``lif``.
-        detach_reset: whether the gradient leaves out the path through the reset.
-        surrogate: stands in for the derivative of a spike.
-        detach_leak: whether the gradient leaves out the path through the membrane's leak; it always takes the one
-            through the synaptic filter.
+        gradient: which paths through the membrane's past it takes, as above.
+        surrogate: h, which stands in for the derivative of a spike.
         backend: implementation; see ``BACKENDS``.
 
     Returns:
@@ -54,10 +70,12 @@ def synaptic_lif(
 
     Raises:
         BackendError: there is no such implementation, or not for this device and type.
-        ParameterError: there is no such reset.
+        ParameterError: there is no such reset or gradient.
     """
     run = implementation("synaptic_lif", backend, current).synaptic_lif
     if reset not in RESETS:
         raise unknown_name("reset", reset, RESETS, error=ParameterError)
-    spikes: Tensor = run(current, trace_decay, decay, threshold, reset, detach_reset, surrogate, detach_leak)
+    if gradient not in GRADIENTS:
+        raise unknown_name("gradient", gradient, GRADIENTS, error=ParameterError)
+    spikes: Tensor = run(current, trace_decay, decay, threshold, reset, gradient, surrogate)
     return spikes

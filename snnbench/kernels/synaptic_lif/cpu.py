@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from snnbench.kernels.lif import Reset
     from snnbench.kernels.surrogate import Surrogate
+    from snnbench.kernels.synaptic_lif import Gradient
 
 _BLOCK = 1024  # neurons between two passes over them: what the first writes is still in the first-level cache
 
@@ -34,14 +35,11 @@ def synaptic_lif(
     decay: float,
     threshold: float,
     reset: Reset,
-    detach_reset: bool,
+    gradient: Gradient,
     surrogate: Surrogate,
-    detach_leak: bool,
 ) -> Tensor:
     """Filter and fire; arguments as in ``snnbench.kernels.synaptic_lif``."""
-    spikes: Tensor = _SynapticLIF.apply(
-        current, trace_decay, decay, threshold, reset, detach_reset, surrogate, detach_leak
-    )
+    spikes: Tensor = _SynapticLIF.apply(current, trace_decay, decay, threshold, reset, gradient, surrogate)
     return spikes
 
 
@@ -54,9 +52,8 @@ class _SynapticLIF(torch.autograd.Function):
         decay: float,
         threshold: float,
         reset: Reset,
-        detach_reset: bool,
+        gradient: Gradient,
         surrogate: Surrogate,
-        detach_leak: bool,
     ) -> Tensor:
         keep = ctx.needs_input_grad[0]
         spikes, membrane = forward(current, trace_decay, decay, threshold, reset, keep=keep)
@@ -66,7 +63,7 @@ class _SynapticLIF(torch.autograd.Function):
                 trace_decay,
                 threshold,
                 surrogate,
-                jacobian(decay, threshold, reset, detach_reset, detach_leak),
+                jacobian(decay, threshold, reset, gradient),
             )
         return spikes
 
@@ -83,7 +80,7 @@ class _SynapticLIF(torch.autograd.Function):
                 flat(membrane.new_empty(n_neurons)), flat(grad_current), trace_decay, threshold, *path,
                 SURROGATES.index(surrogate.name), surrogate.width, surrogate.peak,
             )  # fmt: skip
-        return grad_current, *[None] * 7
+        return grad_current, *[None] * 6
 
 
 def forward(

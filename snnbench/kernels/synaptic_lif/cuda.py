@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from snnbench.kernels.lif import Reset
     from snnbench.kernels.surrogate import Surrogate
+    from snnbench.kernels.synaptic_lif import Gradient
 
 _SOURCE = Path(__file__).with_name("synaptic_lif.cu")
 
@@ -26,9 +27,8 @@ def synaptic_lif(
     decay: float,
     threshold: float,
     reset: Reset,
-    detach_reset: bool,
+    gradient: Gradient,
     surrogate: Surrogate,
-    detach_leak: bool,
 ) -> Tensor:
     """Filter and fire; arguments as in ``snnbench.kernels.synaptic_lif``.
 
@@ -36,7 +36,7 @@ def synaptic_lif(
         BackendError: CuPy is not installed.
     """
     spikes: Tensor = _SynapticLIF.apply(
-        current, float(trace_decay), float(decay), float(threshold), reset, detach_reset, surrogate, detach_leak
+        current, float(trace_decay), float(decay), float(threshold), reset, gradient, surrogate
     )
     return spikes
 
@@ -50,9 +50,8 @@ class _SynapticLIF(torch.autograd.Function):
         decay: float,
         threshold: float,
         reset: Reset,
-        detach_reset: bool,
+        gradient: Gradient,
         surrogate: Surrogate,
-        detach_leak: bool,
     ) -> Tensor:
         keep = ctx.needs_input_grad[0]
         spikes, membrane = forward(current, trace_decay, decay, threshold, reset, keep=keep)
@@ -62,7 +61,7 @@ class _SynapticLIF(torch.autograd.Function):
                 trace_decay,
                 threshold,
                 surrogate,
-                jacobian(decay, threshold, reset, detach_reset, detach_leak),
+                jacobian(decay, threshold, reset, gradient),
             )
         return spikes
 
@@ -80,7 +79,7 @@ class _SynapticLIF(torch.autograd.Function):
                 grad_spikes, stride, membrane, grad_current, n_steps, n_neurons, trace_decay, 1 - trace_decay,
                 *path, threshold, 1 / surrogate.width, float(surrogate.peak),
             )  # fmt: skip
-        return grad_current, *[None] * 7
+        return grad_current, *[None] * 6
 
 
 def forward(

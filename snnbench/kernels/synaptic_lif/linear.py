@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from snnbench.kernels.lif import Reset
+    from snnbench.kernels.synaptic_lif import Gradient
 
 
 def after_spike(decay: float, threshold: float, reset: Reset) -> tuple[float, float]:
@@ -18,11 +19,13 @@ def after_spike(decay: float, threshold: float, reset: Reset) -> tuple[float, fl
     }[reset]
 
 
-def jacobian(
-    decay: float, threshold: float, reset: Reset, detach_reset: bool, detach_leak: bool
-) -> tuple[float, float, float, float]:
+def jacobian(decay: float, threshold: float, reset: Reset, gradient: Gradient) -> tuple[float, float, float, float]:
     """Return λ without and λ after a spike, slope and offset of J = λ - h · (slope · u + offset)."""
     scale, shift = after_spike(decay, threshold, reset)
-    leak = (0.0, 0.0) if detach_leak else (decay, scale)
-    # What a spike takes away is (decay - scale) · u + shift, and h is the spike's derivative.
-    return (*leak, 0.0, 0.0) if detach_reset else (*leak, decay - scale, shift)
+    return {
+        # What a spike takes away is (decay - scale) · u + shift, and h is the spike's derivative.
+        "attached": (decay, scale, decay - scale, shift),
+        "detached": (decay, scale, 0.0, 0.0),
+        "no-reset": (decay, decay, 0.0, 0.0),
+        "spatial": (0.0, 0.0, 0.0, 0.0),
+    }[gradient]

@@ -48,7 +48,7 @@ def tssl_bp(
         surrogate f(u[t]) · G[t] everywhere in a batch in which at most a tenth of all neurons and steps fire (it is the
         layer's batch: the gradient of one sample depends on the others).
     ``surrogate-only``: δ[t] = f(u[t]) · G[t] everywhere, an ablation. But for the floor that the 8 puts under f, this
-        is ``synaptic_lif`` with a logistic surrogate and both paths through time detached.
+        is ``synaptic_lif`` with a logistic surrogate and the gradient ``spatial``.
 
     Args:
         current: ``[T, B, *shape]``, floating point; what synapses make of spikes, before the filter. May be an expanded

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from snnbench import BackendError, ParameterError
-from snnbench.kernels import RESETS, Surrogate, exponential_filter, synaptic_lif
+from snnbench.kernels import RESETS, Surrogate, exponential_filter, lif, synaptic_lif
+from snnbench.kernels.synaptic_lif import GRADIENTS
 
 ALPHA, DECAY, THETA = 2 / 3, 0.8, 0.7
 LOGISTIC = Surrogate("logistic", 0.2, peak=1.25)
 RECTANGULAR = Surrogate("rectangular", 1.0)
-PATHS = [(True, True), (True, False), (False, False), (False, True)]  # reset, leak
 BACKENDS = ["ref", "cpu"]
 
 
@@ -30,14 +30,14 @@ class Step(torch.autograd.Function):
         return g * LOGISTIC.derivative(ctx.saved_tensors[0])
 
 
-def layer_of_traces(current, reset, *, detach_reset, detach_leak):
+def layer_of_traces(current, reset, gradient):
     """From the current to the trace, step by step, as the equations say."""
     u = s = a = torch.zeros_like(current[0])
     traces = []
     for i in current.unbind():
-        leaked, fired = u.detach() if detach_leak else u, s.detach() if detach_reset else s
+        leaked, fired = u.detach() if gradient == "spatial" else u, s if gradient == "attached" else s.detach()
         u = {
-            "hard": DECAY * leaked * (1 - fired),
+            "hard": DECAY * (leaked - u.detach() * fired) if gradient == "no-reset" else DECAY * leaked * (1 - fired),
             "soft": DECAY * (leaked - THETA * fired),
             "soft-after-decay": DECAY * leaked - THETA * fired,
             "none": DECAY * leaked,
@@ -49,25 +49,24 @@ def layer_of_traces(current, reset, *, detach_reset, detach_leak):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize(("detach_reset", "detach_leak"), PATHS)
+@pytest.mark.parametrize("gradient", GRADIENTS)
 @pytest.mark.parametrize("reset", RESETS)
-def test_a_network_that_hands_on_traces(reset, detach_reset, detach_leak, backend):
+def test_a_network_that_hands_on_traces(reset, gradient, backend):
     """Two layers: output, and every gradient, of the network in which layers exchange synaptic traces."""
     inputs = (randn(12, 4, 6, seed=1) > 0.3).double()
     weights = [(1.5 * randn(6, 20, seed=2)).requires_grad_(), (0.8 * randn(20, 9, seed=3)).requires_grad_()]
     e = randn(12, 4, 9, seed=4)
-    paths = {"detach_reset": detach_reset, "detach_leak": detach_leak}
 
     a = exponential_filter(inputs, decay=ALPHA, gain=1 - ALPHA)
     for w in weights:
-        a = layer_of_traces(a @ w, reset, **paths)
+        a = layer_of_traces(a @ w, reset, gradient)
     expected = torch.autograd.grad((a * e).sum(), weights)
 
     s = inputs
     for w in weights:
         s = synaptic_lif(
-            s @ w, trace_decay=ALPHA, decay=DECAY, threshold=THETA, reset=reset, surrogate=LOGISTIC, backend=backend,
-            **paths,
+            s @ w, trace_decay=ALPHA, decay=DECAY, threshold=THETA, reset=reset, gradient=gradient, surrogate=LOGISTIC,
+            backend=backend,
         )  # fmt: skip
     ours = exponential_filter(s, decay=ALPHA, gain=1 - ALPHA)
     assert 0.05 < s.mean() < 0.7
@@ -79,13 +78,13 @@ def test_a_network_that_hands_on_traces(reset, detach_reset, detach_leak, backen
 # --- one neuron ------------------------------------------------------------------------------------------------------
 
 
-def delta_of(currents, g, *, alpha=ALPHA, surrogate=RECTANGULAR, reset="hard", detach=False, backend="ref"):
+def delta_of(currents, g, *, alpha=ALPHA, surrogate=RECTANGULAR, reset="hard", gradient="attached", backend="ref"):
     """δ[t] of a neuron whose filtered current is given, for gradients g[t] at its spikes."""
     filtered = torch.tensor(currents, dtype=torch.float64).reshape(-1, 1).requires_grad_()
     before = torch.cat([torch.zeros(1, 1, dtype=torch.float64), filtered[:-1]])
     current = (filtered - alpha * before) / (1 - alpha)
     spikes = synaptic_lif(
-        current, trace_decay=alpha, decay=0.8, reset=reset, detach_reset=detach, surrogate=surrogate, backend=backend
+        current, trace_decay=alpha, decay=0.8, reset=reset, gradient=gradient, surrogate=surrogate, backend=backend
     )
     spikes.backward(torch.as_tensor(g, dtype=torch.float64).reshape(-1, 1))
     return filtered.grad.flatten().tolist()
@@ -98,8 +97,8 @@ def delta_of(currents, g, *, alpha=ALPHA, surrogate=RECTANGULAR, reset="hard", d
 def test_attached_a_later_gradient_changes_sign_at_a_spike(reset, detached, attached, backend):
     # fires at once: u = 1.2; then silent and in reach of the surrogate
     options = {"reset": reset, "backend": backend}
-    assert delta_of([1.2, 0.7], [0, 1], detach=True, **options) == pytest.approx([detached, 1])
-    assert delta_of([1.2, 0.7], [0, 1], detach=False, **options) == pytest.approx([attached, 1])
+    assert delta_of([1.2, 0.7], [0, 1], gradient="detached", **options) == pytest.approx([detached, 1])
+    assert delta_of([1.2, 0.7], [0, 1], **options) == pytest.approx([attached, 1])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -115,7 +114,8 @@ def test_what_the_reset_adds_to_the_gradient(backend):
     # D = δ attached - δ detached follows D[t] = λ (1 - s) D[t+1] - λ u σ' δ attached[t+1]
     filtered, g = (0.3 + randn(20, 1, seed=5)).flatten(), randn(20, 1, seed=6)
     attached, detached = (
-        delta_of(filtered.tolist(), g, surrogate=LOGISTIC, detach=detach, backend=backend) for detach in (False, True)
+        delta_of(filtered.tolist(), g, surrogate=LOGISTIC, gradient=gradient, backend=backend)
+        for gradient in ("attached", "detached")
     )
     potential, potentials = 0.0, []
     for i in filtered.tolist():
@@ -134,7 +134,7 @@ def test_what_the_reset_adds_to_the_gradient(backend):
 def test_without_a_surrogate_in_reach_the_reset_adds_nothing():
     narrow = Surrogate("rectangular", 1e-9)
     currents, g = [1.2, 0.5, 0.9], [1, 1, 1]
-    assert delta_of(currents, g, surrogate=narrow) == delta_of(currents, g, surrogate=narrow, detach=True)
+    assert delta_of(currents, g, surrogate=narrow) == delta_of(currents, g, surrogate=narrow, gradient="detached")
 
 
 # --- the two passes --------------------------------------------------------------------------------------------------
@@ -142,16 +142,39 @@ def test_without_a_surrogate_in_reach_the_reset_adds_nothing():
 
 @pytest.mark.parametrize(("reset", "n_steps"), list(itertools.product(RESETS, [1, 2, 7])))
 def test_the_compiled_kernel_fires_alike_with_and_without_a_backward_pass(reset, n_steps):
-    options = {"trace_decay": ALPHA, "decay": DECAY, "reset": reset, "detach_reset": True, "surrogate": LOGISTIC}
+    options = {"trace_decay": ALPHA, "decay": DECAY, "reset": reset, "gradient": "detached", "surrogate": LOGISTIC}
     x = randn(n_steps, 5, 300)
     spikes = synaptic_lif(x, **options, backend="cpu")
     assert torch.equal(spikes, synaptic_lif(x.requires_grad_(), **options, backend="cpu"))
     assert torch.equal(spikes, synaptic_lif(x, **options))
 
 
-def test_resets_and_backends_that_are_not():
-    options = {"trace_decay": ALPHA, "decay": DECAY, "detach_reset": True, "surrogate": LOGISTIC}
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("gradient", "detached"),
+    [
+        ("attached", {"detach_reset": False}),
+        ("detached", {"detach_reset": True}),
+        ("spatial", {"detach_reset": True, "detach_leak": True}),
+    ],
+)
+@pytest.mark.parametrize("reset", RESETS)
+def test_it_is_the_filter_and_the_neuron_one_after_the_other(reset, gradient, detached, backend):
+    x, g = randn(15, 4, 30).requires_grad_(), randn(15, 4, 30, seed=1)
+    neuron = {"decay": DECAY, "threshold": 0.4, "reset": reset, "surrogate": LOGISTIC}
+    expected = lif(exponential_filter(x, decay=ALPHA, gain=1 - ALPHA), **neuron, **detached)
+    ours = synaptic_lif(x, trace_decay=ALPHA, gradient=gradient, **neuron, backend=backend)
+    assert torch.equal(ours, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours, x, g)[0], torch.autograd.grad(expected, x, g)[0], rtol=1e-12, atol=1e-12
+    )
+
+
+def test_names_that_are_not():
+    options = {"trace_decay": ALPHA, "decay": DECAY, "gradient": "detached", "surrogate": LOGISTIC}
     with pytest.raises(ParameterError, match="unknown reset 'sof'"):
         synaptic_lif(torch.ones(2, 1), reset="sof", **options)
+    with pytest.raises(ParameterError, match="unknown gradient 'atached'"):
+        synaptic_lif(torch.ones(2, 1), reset="hard", **{**options, "gradient": "atached"})
     with pytest.raises(BackendError, match="synaptic_lif"):
         synaptic_lif(torch.ones(2, 1), reset="hard", **options, backend="tpu")

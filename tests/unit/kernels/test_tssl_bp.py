@@ -160,9 +160,7 @@ def test_surrogate_only_is_the_surrogate_without_time_but_for_its_floor(backend)
     x = torch.randn(8, 5, 40, generator=generator, dtype=torch.float64).requires_grad_()
     g = torch.randn(8, 5, 40, generator=generator, dtype=torch.float64)
     neuron = {"trace_decay": ALPHA, "decay": DECAY, "backend": backend}
-    spatial = synaptic_lif(
-        x, reset="hard", detach_reset=True, detach_leak=True, surrogate=Surrogate("logistic", 0.2, 1.25), **neuron
-    )
+    spatial = synaptic_lif(x, reset="hard", gradient="spatial", surrogate=Surrogate("logistic", 0.2, 1.25), **neuron)
     only = tssl_bp(x, variant="surrogate-only", **neuron)
     assert torch.equal(spatial, only)
     difference = torch.autograd.grad(only, x, g)[0] - torch.autograd.grad(spatial, x, g)[0]
@@ -174,7 +172,7 @@ def test_surrogate_only_is_the_surrogate_without_time_but_for_its_floor(backend)
 def test_fires_as_the_neuron_with_hard_reset(variant):
     x = torch.randn(9, 4, 30, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     options = {"trace_decay": ALPHA, "decay": DECAY, "threshold": 0.6}
-    expected = synaptic_lif(x, reset="hard", detach_reset=True, surrogate=Surrogate.unit_area("arctan"), **options)
+    expected = synaptic_lif(x, reset="hard", gradient="detached", surrogate=Surrogate.unit_area("arctan"), **options)
     for backend in BACKENDS:
         assert torch.equal(tssl_bp(x, variant=variant, backend=backend, **options), expected)
         assert torch.equal(tssl_bp(x.clone().requires_grad_(), variant=variant, backend=backend, **options), expected)
