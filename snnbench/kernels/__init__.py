@@ -2,6 +2,7 @@
 
 from snnbench.kernels.alpha import AlphaKernel
 from snnbench.kernels.alpha_filter import alpha_filter
+from snnbench.kernels.axonal_delay import axonal_delay
 from snnbench.kernels.backends import BACKENDS, default_backend
 from snnbench.kernels.event_linear import event_linear, index_spikes
 from snnbench.kernels.exponential_filter import exponential_filter
@@ -22,6 +23,7 @@ __all__ = [
     "SpikeIndex",
     "Surrogate",
     "alpha_filter",
+    "axonal_delay",
     "default_backend",
     "event_linear",
     "exponential_filter",

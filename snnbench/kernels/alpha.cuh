@@ -2,7 +2,7 @@
 #pragma once
 
 struct Recursion {
-    float decay, gain;
+    float leak, gain;
     long long taps;  // steps from which on inputs are forgotten
     float oldest, oldest_ramp;
 };
@@ -18,8 +18,9 @@ struct AlphaState {
 
     // Let a step's time pass; returns the filtered signal.
     __device__ float pass_time(const Recursion& r) {
-        q = r.decay * (q + p);
-        p = r.decay * p;
+        q += p;
+        q = fmaf(-r.leak, q, q);
+        p = fmaf(-r.leak, p, p);
         return r.gain * q;
     }
 

@@ -15,23 +15,24 @@ if TYPE_CHECKING:
 class Recursion(NamedTuple):
     """What a recursion over a given number of steps needs to know of an ``AlphaKernel``.
 
-    With r = decay and the sums P[t] = Σ r^k x[t-k] and Q[t] = Σ k r^k x[t-k] over k = 0 ... taps - 1, the filtered
+    With r = exp(-dt_ms / tau_ms) and the sums P[t] = Σ r^k x[t-k] and Q[t] = Σ k r^k x[t-k] over k = 0 ... taps - 1, the filtered
     signal is y[t] = gain · Q[t]. A step first forgets the input that is about to become too old, then lets time pass,
     then takes in what is new::
 
         P -= oldest · x[t - taps],   Q -= (taps - 1) · oldest · x[t - taps]     where t ≥ taps
-        Q ← r (Q + P),   P ← r P
+        Q ← r (Q + P),   P ← r P               r z as z - leak · z
         P += x[t]
 
     Attributes:
-        decay: r.
+        leak: 1 - r. In single precision r itself would be known to 6e-8 only, and its powers to as many times that as
+            a time constant has steps.
         gain: factor on Q.
         taps: length of the kernel, or the number of steps where that is less: then nothing is ever forgotten.
         oldest: r^(taps - 1).
         oldest_ramp: (taps - 1) r^(taps - 1).
     """
 
-    decay: float
+    leak: float
     gain: float
     taps: int
     oldest: float
@@ -87,16 +88,6 @@ class AlphaKernel:
             )
         return k
 
-    @property
-    def decay(self) -> float:
-        """Factor per step on the exponential within."""
-        return math.exp(-self.dt_ms / self.tau_ms)
-
-    @property
-    def gain(self) -> float:
-        """Factor on k · decay^k that makes the samples."""
-        return self.peak * (math.e * self.dt_ms / self.tau_ms)
-
     def value(self, k: int) -> float:
         """Return the alpha function at the time k · dt_ms, whether cut off or not."""
         z = k * self.dt_ms / self.tau_ms
@@ -112,5 +103,6 @@ class AlphaKernel:
     def recursion(self, n_steps: int) -> Recursion:
         """Return the recursion for signals of this many steps."""
         taps = n_steps if self.n_taps is None else min(self.n_taps, n_steps)
-        oldest = self.decay ** (taps - 1) if taps else 0.0
-        return Recursion(self.decay, self.gain, taps, oldest, (taps - 1) * oldest)
+        ratio = self.dt_ms / self.tau_ms
+        oldest = math.exp(-ratio) ** (taps - 1) if taps else 0.0
+        return Recursion(-math.expm1(-ratio), self.peak * (math.e * ratio), taps, oldest, (taps - 1) * oldest)

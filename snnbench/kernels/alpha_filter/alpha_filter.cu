@@ -23,20 +23,20 @@ __device__ inline void filter(const float* x, long long x_stride, float* y, long
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS_PER_BLOCK)
-alpha_filter_forward(const float* x, long long x_stride, float* y, long long n_steps, long long n_neurons, float decay,
+alpha_filter_forward(const float* x, long long x_stride, float* y, long long n_steps, long long n_neurons, float leak,
                      float gain, long long taps, float oldest, float oldest_ramp) {
     const long long neuron = this_neuron();
     if (neuron >= n_neurons) return;
     filter(x + neuron, x_stride, y + neuron, n_neurons, static_cast<int>(n_steps),
-           {decay, gain, taps, oldest, oldest_ramp});
+           {leak, gain, taps, oldest, oldest_ramp});
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS_PER_BLOCK)
 alpha_filter_backward(const float* grad_y, long long grad_y_stride, float* grad_x, long long n_steps,
-                      long long n_neurons, float decay, float gain, long long taps, float oldest, float oldest_ramp) {
+                      long long n_neurons, float leak, float gain, long long taps, float oldest, float oldest_ramp) {
     const long long neuron = this_neuron();
     if (neuron >= n_neurons) return;
     const long long last = n_steps - 1;
     filter(grad_y + last * grad_y_stride + neuron, -grad_y_stride, grad_x + last * n_neurons + neuron, -n_neurons,
-           static_cast<int>(n_steps), {decay, gain, taps, oldest, oldest_ramp});
+           static_cast<int>(n_steps), {leak, gain, taps, oldest, oldest_ramp});
 }

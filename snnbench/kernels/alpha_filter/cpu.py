@@ -53,22 +53,23 @@ def forget(p, q, gone, oldest, oldest_ramp):  # type: ignore[no-untyped-def]
 
 
 @inner
-def filter_row(x, p, q, y, decay, gain):  # type: ignore[no-untyped-def]
+def filter_row(x, p, q, y, leak, gain):  # type: ignore[no-untyped-def]
     """Let a step's time pass, write the filtered signal, and take in the step's input."""
     for j in range(len(y)):
-        ramp = decay * (q[j] + p[j])
+        before = q[j] + p[j]
+        ramp = before - leak * before
         q[j] = ramp
-        p[j] = decay * p[j] + x[j]
+        p[j] = p[j] - leak * p[j] + x[j]
         y[j] = gain * ramp
 
 
 @Kernel
 def _filter(  # type: ignore[no-untyped-def]
     n_steps, n_neurons, chunk, signal, stride, filtered, sums,
-    decay, gain, taps, oldest, oldest_ramp, backwards,
+    leak, gain, taps, oldest, oldest_ramp, backwards,
 ):  # fmt: skip
     number = filtered.dtype.type
-    decay, gain, oldest, oldest_ramp = number(decay), number(gain), number(oldest), number(oldest_ramp)
+    leak, gain, oldest, oldest_ramp = number(leak), number(gain), number(oldest), number(oldest_ramp)
     for c in numba.prange(-(-n_neurons // chunk)):
         low, high = c * chunk, min((c + 1) * chunk, n_neurons)
         p, q = sums[0, low:high], sums[1, low:high]
@@ -79,4 +80,4 @@ def _filter(  # type: ignore[no-untyped-def]
                 forget(p, q, signal[gone * stride + low : gone * stride + high], oldest, oldest_ramp)
             x = signal[t * stride + low : t * stride + high]
             y = filtered[t * n_neurons + low : t * n_neurons + high]
-            filter_row(x, p, q, y, decay, gain)
+            filter_row(x, p, q, y, leak, gain)

@@ -61,13 +61,14 @@ class AlphaState:
 
     def pass_time(self, step: int) -> Tensor:
         """Go on to a step and return the filtered signal there, a new tensor."""
-        decay, gain, taps, oldest, oldest_ramp = self._recursion
+        leak, gain, taps, oldest, oldest_ramp = self._recursion
         if step >= taps:
             gone = self._x[step - taps]
             self._p.sub_(gone, alpha=oldest)
             self._q.sub_(gone, alpha=oldest_ramp)
-        self._q.add_(self._p).mul_(decay)
-        self._p.mul_(decay)
+        self._q += self._p
+        self._q.sub_(self._q, alpha=leak)
+        self._p.sub_(self._p, alpha=leak)
         return self._q * gain
 
     def take_in(self, x: Tensor) -> None:

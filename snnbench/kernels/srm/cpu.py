@@ -85,14 +85,15 @@ class _SRM(torch.autograd.Function):
 
 
 @inner
-def _fire(p, q, u, s, decay, gain, threshold):  # type: ignore[no-untyped-def]
+def _fire(p, q, u, s, leak, gain, threshold):  # type: ignore[no-untyped-def]
     """Add the refractory response to the membrane, fire, and take in the spike."""
     for j in range(len(u)):
-        ramp = decay * (q[j] + p[j])
+        before = q[j] + p[j]
+        ramp = before - leak * before
         now = u[j] + gain * ramp
         fired = now >= threshold
         q[j] = ramp
-        p[j] = decay * p[j] + fired
+        p[j] = p[j] - leak * p[j] + fired
         u[j] = now
         s[j] = fired
 
@@ -100,11 +101,11 @@ def _fire(p, q, u, s, decay, gain, threshold):  # type: ignore[no-untyped-def]
 @Kernel
 def _forward(  # type: ignore[no-untyped-def]
     n_steps, n_neurons, chunk, current, stride, membrane, kept, spikes, sums, filtered,
-    decay, gain, taps, oldest, oldest_ramp, own_decay, own_gain, own_taps, own_oldest, own_oldest_ramp, threshold,
+    leak, gain, taps, oldest, oldest_ramp, own_leak, own_gain, own_taps, own_oldest, own_oldest_ramp, threshold,
 ):  # fmt: skip
     number = spikes.dtype.type
-    decay, gain, oldest, oldest_ramp = number(decay), number(gain), number(oldest), number(oldest_ramp)
-    own_decay, own_gain = number(own_decay), number(own_gain)
+    leak, gain, oldest, oldest_ramp = number(leak), number(gain), number(oldest), number(oldest_ramp)
+    own_leak, own_gain = number(own_leak), number(own_gain)
     own_oldest, own_oldest_ramp = number(own_oldest), number(own_oldest_ramp)
     threshold = number(threshold)
     for c in numba.prange(-(-n_neurons // chunk)):
@@ -120,25 +121,25 @@ def _forward(  # type: ignore[no-untyped-def]
                     if t >= taps:
                         gone = (t - taps) * stride
                         forget(p, q, current[gone + start : gone + stop], oldest, oldest_ramp)
-                    filter_row(x, p, q, u, decay, gain)
+                    filter_row(x, p, q, u, leak, gain)
                 else:
                     u[:] = x
                 p, q = sums[2, start:stop], sums[3, start:stop]
                 if t >= own_taps:
                     gone = (t - own_taps) * n_neurons
                     forget(p, q, spikes[gone + start : gone + stop], own_oldest, own_oldest_ramp)
-                _fire(p, q, u, s, own_decay, own_gain, threshold)
+                _fire(p, q, u, s, own_leak, own_gain, threshold)
 
 
 @Kernel
 def _backward(  # type: ignore[no-untyped-def]
     n_steps, n_neurons, chunk, membrane, grad_spikes, stride, grad_current, delta, n_rows, sums, filtered, attached,
-    decay, gain, taps, oldest, oldest_ramp, own_decay, own_gain, own_taps, own_oldest, own_oldest_ramp,
+    leak, gain, taps, oldest, oldest_ramp, own_leak, own_gain, own_taps, own_oldest, own_oldest_ramp,
     threshold, shape, width, peak,
 ):  # fmt: skip
     number = membrane.dtype.type
-    decay, gain, oldest, oldest_ramp = number(decay), number(gain), number(oldest), number(oldest_ramp)
-    own_decay, own_gain = number(own_decay), number(own_gain)
+    leak, gain, oldest, oldest_ramp = number(leak), number(gain), number(oldest), number(oldest_ramp)
+    own_leak, own_gain = number(own_leak), number(own_gain)
     own_oldest, own_oldest_ramp = number(own_oldest), number(own_oldest_ramp)
     threshold, width, peak = number(threshold), number(width), number(peak)
     for c in numba.prange(-(-n_neurons // chunk)):
@@ -163,13 +164,14 @@ def _backward(  # type: ignore[no-untyped-def]
                 surrogate_derivatives(u, d, threshold, shape, width, peak)
                 if attached:
                     for j in range(len(d)):
-                        ramp = own_decay * (own_q[j] + own_p[j])
+                        before = own_q[j] + own_p[j]
+                        ramp = before - own_leak * before
                         own_q[j] = ramp
                         d[j] *= g[j] + own_gain * ramp
-                        own_p[j] = own_decay * own_p[j] + d[j]
+                        own_p[j] = own_p[j] - own_leak * own_p[j] + d[j]
                 else:
                     for j in range(len(d)):
                         d[j] *= g[j]
                 if filtered:
                     out = grad_current[t * n_neurons + start : t * n_neurons + stop]
-                    filter_row(d, p, q, out, decay, gain)
+                    filter_row(d, p, q, out, leak, gain)

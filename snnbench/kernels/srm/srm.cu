@@ -142,8 +142,8 @@ __device__ inline void srm_backward_attached(const float* grad_spikes, long long
 }
 
 #define RECURSION(NAME) \
-    float NAME##_decay, float NAME##_gain, long long NAME##_taps, float NAME##_oldest, float NAME##_oldest_ramp
-#define PACKED(NAME) {NAME##_decay, NAME##_gain, NAME##_taps, NAME##_oldest, NAME##_oldest_ramp}
+    float NAME##_leak, float NAME##_gain, long long NAME##_taps, float NAME##_oldest, float NAME##_oldest_ramp
+#define PACKED(NAME) {NAME##_leak, NAME##_gain, NAME##_taps, NAME##_oldest, NAME##_oldest_ramp}
 
 // membrane: null where there will be no backward pass
 #define FORWARD(NAME, FILTERED, WORDS)                                                                               \
