@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 class Recursion(NamedTuple):
     """What a recursion over a given number of steps needs to know of an ``AlphaKernel``.
 
-    With r = exp(-dt_ms / tau_ms) and the sums P[t] = Σ r^k x[t-k] and Q[t] = Σ k r^k x[t-k] over k = 0 ... taps - 1, the filtered
-    signal is y[t] = gain · Q[t]. A step first forgets the input that is about to become too old, then lets time pass,
-    then takes in what is new::
+    With r = exp(-dt_ms / tau_ms) and the sums P[t] = Σ r^k x[t-k] and Q[t] = Σ k r^k x[t-k] over k = 0 ... taps - 1,
+    the filtered signal is y[t] = gain · Q[t]. A step first forgets the input that is about to become too old, then lets
+    time pass, then takes in what is new::
 
         P -= oldest · x[t - taps],   Q -= (taps - 1) · oldest · x[t - taps]     where t ≥ taps
         Q ← r (Q + P),   P ← r P               r z as z - leak · z
