@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
-
 import pytest
+
+from snnbench.engine.worker import keep_freed_memory
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -14,12 +14,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep freed memory, for everyone who is timed: fresh pages cost more than most of what is written into them."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        m_trim_threshold, m_mmap_max = -1, -4
-        libc.mallopt(m_mmap_max, 0)
-        libc.mallopt(m_trim_threshold, 2**31 - 1)
+    """Give everyone who is timed the allocator's setting that training has."""
+    keep_freed_memory()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -25,6 +25,7 @@ from workloads import DECAY, NEURON, Workload
 
 from snnbench.kernels import Surrogate
 from snnbench.layers import NARROW, LIFNeuron, Synapse
+from snnbench.suite.schema import ComputeSection
 
 Dynamics: TypeAlias = Callable[[Tensor], Tensor]
 """One layer's neurons: currents of all steps to spikes."""
@@ -171,8 +172,8 @@ PEERS = tuple(
 """Those that are installed."""
 
 
-EVENT_DENSITY = 0.3
-"""Up to which "ours, event" reads the index of the spikes; ``test_event_crossover`` says where it should lie."""
+EVENT_DENSITY = ComputeSection().event_density
+"""Up to which "ours, event" reads the index of the spikes: as trials do, unless a suite says otherwise."""
 
 FLOOR, DENSE, EVENT = "floor", "ours, dense", "ours, event"
 

@@ -32,7 +32,7 @@ FILE, CELL = "event_crossover.csv", ("layer", "threads", "density", "pass")
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "density" in metafunc.fixturenames:
         quick = metafunc.config.getoption("--quick")
-        metafunc.parametrize("density", DENSITIES[3:4] if quick else DENSITIES, ids="{:.0%}".format)
+        metafunc.parametrize("density", DENSITIES[3:4] if quick else DENSITIES, ids="density-{}".format)
         metafunc.parametrize("layer", LAYERS, ids="{0[0]}-{0[1]}".format)
         metafunc.parametrize("number", (1, 2), ids="{}-threads".format)
 

@@ -1,7 +1,7 @@
 """Training steps and neurons on the CPU, ours against other libraries and against the floor.
 
 It writes ``results/bench/cpu.csv`` and ``cpu.md``; with ``--quick`` it only prints. ``--threads 1 2`` measures both,
-``-k "W3 or n=512"`` some workloads.
+``-k "W3 or alone"`` some workloads.
 """
 
 from __future__ import annotations
