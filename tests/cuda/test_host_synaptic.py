@@ -27,8 +27,8 @@ KERNELS = {
     "tssl_bp": (tssl_bp_cuda.tssl_bp, tssl_bp_ref.tssl_bp),
 }
 OPTIONS = {
-    "synaptic_lif": (ALPHA, DECAY, 1.0, "hard", "attached", Surrogate.unit_area("arctan")),
-    "tssl_bp": (ALPHA, DECAY, 1.0, 0.2, "released"),
+    "synaptic_lif": (ALPHA, DECAY, 1.0, "hard", "attached", Surrogate.unit_area("arctan"), None),
+    "tssl_bp": (ALPHA, DECAY, 1.0, 0.2, "released", None),
 }
 
 
@@ -82,13 +82,13 @@ def assert_agrees(name, x, grad, options):
 def test_every_surrogate_agrees_with_the_reference(host, name):
     x, grad = 0.5 + randn(100, 1031), randn(100, 1031, seed=1)
     surrogate = Surrogate(name, width=0.4, peak=0.7)
-    assert_agrees("synaptic_lif", x, grad, (ALPHA, DECAY, 1.0, "hard", "attached", surrogate))
+    assert_agrees("synaptic_lif", x, grad, (ALPHA, DECAY, 1.0, "hard", "attached", surrogate, None))
 
 
 @pytest.mark.parametrize(("reset", "gradient"), PATHS)
 def test_every_reset_and_path_agrees_with_the_reference(host, reset, gradient):
     x, grad = 0.5 + randn(50, 517), randn(50, 517, seed=1)
-    options = (ALPHA, DECAY, 1.0, reset, gradient, Surrogate.unit_area("arctan"))
+    options = (ALPHA, DECAY, 1.0, reset, gradient, Surrogate.unit_area("arctan"), None)
     assert_agrees("synaptic_lif", x, grad, options)
 
 
@@ -96,7 +96,7 @@ def test_every_reset_and_path_agrees_with_the_reference(host, reset, gradient):
 @pytest.mark.parametrize("width", [0.2, 0.5])
 def test_tssl_bp_agrees_with_the_reference(host, variant, width):
     x, grad = 0.5 + randn(100, 1031), randn(100, 1031, seed=1)
-    assert_agrees("tssl_bp", x, grad, (ALPHA, DECAY, 1.0, width, variant))
+    assert_agrees("tssl_bp", x, grad, (ALPHA, DECAY, 1.0, width, variant, None))
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from snnbench.kernels.lif import Reset
+    from snnbench.kernels.spike_index import SpikeIndex
     from snnbench.kernels.surrogate import Surrogate
 
 Gradient: TypeAlias = Literal["attached", "detached", "no-reset", "spatial"]
@@ -27,6 +28,7 @@ def synaptic_lif(
     reset: Reset,
     gradient: Gradient,
     surrogate: Surrogate,
+    index: SpikeIndex | None = None,
     backend: str = "ref",
 ) -> Tensor:
     """Filter a current and run LIF neurons on it: ``lif`` of ``exponential_filter``, in one pass each way.
@@ -63,6 +65,7 @@ def synaptic_lif(
         reset: what a spike does to the membrane; see ``lif``.
         gradient: which paths through the membrane's past it takes, as above.
         surrogate: h, which stands in for the derivative of a spike.
+        index: memory, of ``current``'s shape, where the kernel notes which neurons fired while it knows them.
         backend: implementation; see ``BACKENDS``.
 
     Returns:
@@ -77,5 +80,5 @@ def synaptic_lif(
         raise unknown_name("reset", reset, RESETS, error=ParameterError)
     if gradient not in GRADIENTS:
         raise unknown_name("gradient", gradient, GRADIENTS, error=ParameterError)
-    spikes: Tensor = run(current, trace_decay, decay, threshold, reset, gradient, surrogate)
+    spikes: Tensor = run(current, trace_decay, decay, threshold, reset, gradient, surrogate, index)
     return spikes

@@ -15,7 +15,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from snnbench.kernels import time_major
-from snnbench.kernels.compiled import Kernel, flat, rows, surrogate_derivatives
+from snnbench.kernels.compiled import NOWHERE, Kernel, flat, note_chunk, rows, surrogate_derivatives
 from snnbench.kernels.surrogate import SURROGATES
 from snnbench.kernels.synaptic_lif.linear import after_spike, jacobian
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from snnbench.kernels.lif import Reset
+    from snnbench.kernels.spike_index import SpikeIndex
     from snnbench.kernels.surrogate import Surrogate
     from snnbench.kernels.synaptic_lif import Gradient
 
@@ -37,9 +38,10 @@ def synaptic_lif(
     reset: Reset,
     gradient: Gradient,
     surrogate: Surrogate,
+    index: SpikeIndex | None,
 ) -> Tensor:
     """Filter and fire; arguments as in ``snnbench.kernels.synaptic_lif``."""
-    spikes: Tensor = _SynapticLIF.apply(current, trace_decay, decay, threshold, reset, gradient, surrogate)
+    spikes: Tensor = _SynapticLIF.apply(current, trace_decay, decay, threshold, reset, gradient, surrogate, index)
     return spikes
 
 
@@ -54,9 +56,10 @@ class _SynapticLIF(torch.autograd.Function):
         reset: Reset,
         gradient: Gradient,
         surrogate: Surrogate,
+        index: SpikeIndex | None,
     ) -> Tensor:
         keep = ctx.needs_input_grad[0]
-        spikes, membrane = forward(current, trace_decay, decay, threshold, reset, keep=keep)
+        spikes, membrane = forward(current, trace_decay, decay, threshold, reset, index, keep=keep)
         if keep:
             ctx.save_for_backward(membrane)
             ctx.options = (
@@ -80,30 +83,46 @@ class _SynapticLIF(torch.autograd.Function):
                 flat(membrane.new_empty(n_neurons)), flat(grad_current), trace_decay, threshold, *path,
                 SURROGATES.index(surrogate.name), surrogate.width, surrogate.peak,
             )  # fmt: skip
-        return grad_current, *[None] * 6
+        return grad_current, *[None] * 7
 
 
 def forward(
-    current: Tensor, trace_decay: float, decay: float, threshold: float, reset: Reset, *, keep: bool
+    current: Tensor,
+    trace_decay: float,
+    decay: float,
+    threshold: float,
+    reset: Reset,
+    index: SpikeIndex | None,
+    *,
+    keep: bool,
 ) -> tuple[Tensor, Tensor]:
     """Return the spikes, and the membrane potentials before reset: of all steps where they are to be kept."""
+    if index is not None:
+        current = current.contiguous()  # neurons are numbered in the order of their dimensions
     spikes = time_major.empty_like(current)
     # Two rows of membranes do where none is kept: one would be read and written under two names in a single step,
     # which keeps a loop from using vector instructions.
     membrane = torch.empty_like(spikes if keep else spikes[:2])
     if spikes.numel():
-        n_neurons = spikes[0].numel()
+        n_neurons, per_sample = spikes[0].numel(), spikes[0, 0].numel()
+        noted, whole = (NOWHERE, NOWHERE), 1
+        if index is not None:
+            noted, whole = (flat(index.neurons), flat(index.counts)), per_sample
+            torch.autograd.graph.increment_version((index.neurons, index.counts))
         _forward(
             len(spikes), n_neurons, *rows(current), flat(spikes.new_empty(n_neurons)), flat(membrane), len(membrane),
-            flat(spikes), trace_decay, decay, threshold, *after_spike(decay, threshold, reset),
+            flat(spikes), trace_decay, decay, threshold, *after_spike(decay, threshold, reset), *noted, per_sample,
+            whole=whole,
         )  # fmt: skip
+    elif index is not None:
+        index.counts.zero_()
     return spikes, membrane
 
 
 @Kernel
 def _forward(  # type: ignore[no-untyped-def]
     n_steps, n_neurons, chunk, current, stride, filtered, membrane, n_kept, spikes,
-    trace_decay, decay, threshold, scale, shift,
+    trace_decay, decay, threshold, scale, shift, neurons, counts, per_sample,
 ):  # fmt: skip
     number = spikes.dtype.type
     trace_decay, gain = number(trace_decay), number(1 - trace_decay)
@@ -131,6 +150,7 @@ def _forward(  # type: ignore[no-untyped-def]
                     now = arriving + (scale * before[j] - shift if before[j] >= threshold else decay * before[j])
                     u[j] = now
                     s[j] = now >= threshold
+            note_chunk(s, t, low, n_neurons, neurons, counts, per_sample)
 
 
 @Kernel

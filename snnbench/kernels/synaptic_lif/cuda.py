@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from snnbench.kernels.lif import Reset
+    from snnbench.kernels.spike_index import SpikeIndex
     from snnbench.kernels.surrogate import Surrogate
     from snnbench.kernels.synaptic_lif import Gradient
 
@@ -29,6 +30,7 @@ def synaptic_lif(
     reset: Reset,
     gradient: Gradient,
     surrogate: Surrogate,
+    index: SpikeIndex | None,
 ) -> Tensor:
     """Filter and fire; arguments as in ``snnbench.kernels.synaptic_lif``.
 
@@ -38,6 +40,8 @@ def synaptic_lif(
     spikes: Tensor = _SynapticLIF.apply(
         current, float(trace_decay), float(decay), float(threshold), reset, gradient, surrogate
     )
+    if index is not None:
+        index.fill(spikes)
     return spikes
 
 

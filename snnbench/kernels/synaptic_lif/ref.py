@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from snnbench.kernels.lif import Reset
+    from snnbench.kernels.spike_index import SpikeIndex
     from snnbench.kernels.surrogate import Surrogate
     from snnbench.kernels.synaptic_lif import Gradient
 
@@ -26,10 +27,13 @@ def synaptic_lif(
     reset: Reset,
     gradient: Gradient,
     surrogate: Surrogate,
+    index: SpikeIndex | None,
 ) -> Tensor:
     """Filter and fire; arguments as in ``snnbench.kernels.synaptic_lif``."""
     filtered = exponential_filter(current, decay=trace_decay, gain=1 - trace_decay)
     spikes: Tensor = _Neuron.apply(filtered, decay, threshold, reset, gradient, surrogate)
+    if index is not None:
+        index.fill(spikes)
     return spikes
 
 

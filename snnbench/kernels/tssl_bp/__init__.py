@@ -10,6 +10,8 @@ from snnbench.kernels.backends import implementation
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from snnbench.kernels.spike_index import SpikeIndex
+
 Variant: TypeAlias = Literal["released", "paper", "surrogate-only"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
@@ -22,6 +24,7 @@ def tssl_bp(
     threshold: float = 1.0,
     surrogate_width: float = 0.2,
     variant: Variant = "released",
+    index: SpikeIndex | None = None,
     backend: str = "ref",
 ) -> Tensor:
     """Filter a current and run LIF neurons with hard reset on it; the gradient is TSSL-BP's.
@@ -58,6 +61,7 @@ def tssl_bp(
         threshold: of the membrane potential.
         surrogate_width: of f, in units of the membrane potential.
         variant: of the gradient; see above.
+        index: memory, of ``current``'s shape, where the kernel notes which neurons fired while it knows them.
         backend: implementation; see ``BACKENDS``.
 
     Returns:
@@ -70,5 +74,5 @@ def tssl_bp(
     run = implementation("tssl_bp", backend, current).tssl_bp
     if variant not in VARIANTS:
         raise unknown_name("variant of TSSL-BP", variant, VARIANTS, error=ParameterError)
-    spikes: Tensor = run(current, trace_decay, decay, threshold, surrogate_width, variant)
+    spikes: Tensor = run(current, trace_decay, decay, threshold, surrogate_width, variant, index)
     return spikes

@@ -21,14 +21,21 @@ from snnbench.kernels.tssl_bp.variants import SURROGATE_REACH, path
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from snnbench.kernels.spike_index import SpikeIndex
     from snnbench.kernels.tssl_bp import Variant
 
 
 def tssl_bp(
-    current: Tensor, trace_decay: float, decay: float, threshold: float, surrogate_width: float, variant: Variant
+    current: Tensor,
+    trace_decay: float,
+    decay: float,
+    threshold: float,
+    surrogate_width: float,
+    variant: Variant,
+    index: SpikeIndex | None,
 ) -> Tensor:
     """Filter and fire; arguments as in ``snnbench.kernels.tssl_bp``."""
-    spikes: Tensor = _Neuron.apply(current, trace_decay, decay, threshold, surrogate_width, variant)
+    spikes: Tensor = _Neuron.apply(current, trace_decay, decay, threshold, surrogate_width, variant, index)
     return spikes
 
 
@@ -42,9 +49,10 @@ class _Neuron(torch.autograd.Function):
         threshold: float,
         surrogate_width: float,
         variant: Variant,
+        index: SpikeIndex | None,
     ) -> Tensor:
         keep = ctx.needs_input_grad[0]
-        spikes, membrane = forward(current, trace_decay, decay, threshold, "hard", keep=keep)
+        spikes, membrane = forward(current, trace_decay, decay, threshold, "hard", index, keep=keep)
         if keep:
             ctx.save_for_backward(membrane)
             ctx.options = (trace_decay, decay, threshold, surrogate_width, path(variant, spikes, trace_decay))
@@ -62,7 +70,7 @@ class _Neuron(torch.autograd.Function):
                 n_steps, n_neurons, flat(membrane), *rows(time_major.in_order_of(grad_spikes, membrane)),
                 flat(membrane.new_empty(n_neurons)), flat(grad_current), *neuron, *path, SURROGATE_REACH,
             )  # fmt: skip
-        return grad_current, *[None] * 5
+        return grad_current, *[None] * 6
 
 
 @Kernel

@@ -18,13 +18,20 @@ from snnbench.kernels.tssl_bp.variants import SURROGATE_REACH, path
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from snnbench.kernels.spike_index import SpikeIndex
     from snnbench.kernels.tssl_bp import Variant
 
 _SOURCE = Path(__file__).with_name("tssl_bp.cu")
 
 
 def tssl_bp(
-    current: Tensor, trace_decay: float, decay: float, threshold: float, surrogate_width: float, variant: Variant
+    current: Tensor,
+    trace_decay: float,
+    decay: float,
+    threshold: float,
+    surrogate_width: float,
+    variant: Variant,
+    index: SpikeIndex | None,
 ) -> Tensor:
     """Filter and fire; arguments as in ``snnbench.kernels.tssl_bp``.
 
@@ -34,6 +41,8 @@ def tssl_bp(
     spikes: Tensor = _Neuron.apply(
         current, float(trace_decay), float(decay), float(threshold), float(surrogate_width), variant
     )
+    if index is not None:
+        index.fill(spikes)
     return spikes
 
 

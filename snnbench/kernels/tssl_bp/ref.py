@@ -13,15 +13,24 @@ from snnbench.kernels.tssl_bp.variants import SURROGATE_REACH, path
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from snnbench.kernels.spike_index import SpikeIndex
     from snnbench.kernels.tssl_bp import Variant
 
 
 def tssl_bp(
-    current: Tensor, trace_decay: float, decay: float, threshold: float, surrogate_width: float, variant: Variant
+    current: Tensor,
+    trace_decay: float,
+    decay: float,
+    threshold: float,
+    surrogate_width: float,
+    variant: Variant,
+    index: SpikeIndex | None,
 ) -> Tensor:
     """Filter and fire; arguments as in ``snnbench.kernels.tssl_bp``."""
     filtered = exponential_filter(current, decay=trace_decay, gain=1 - trace_decay)
     spikes: Tensor = _Neuron.apply(filtered, trace_decay, decay, threshold, surrogate_width, variant)
+    if index is not None:
+        index.fill(spikes)
     return spikes
 
 

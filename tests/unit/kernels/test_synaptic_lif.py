@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from snnbench import BackendError, ParameterError
-from snnbench.kernels import RESETS, Surrogate, exponential_filter, lif, synaptic_lif
+from snnbench.kernels import RESETS, SpikeIndex, Surrogate, exponential_filter, lif, synaptic_lif, tssl_bp
 from snnbench.kernels.synaptic_lif import GRADIENTS
 
 ALPHA, DECAY, THETA = 2 / 3, 0.8, 0.7
@@ -168,6 +168,26 @@ def test_it_is_the_filter_and_the_neuron_one_after_the_other(reset, gradient, de
     torch.testing.assert_close(
         torch.autograd.grad(ours, x, g)[0], torch.autograd.grad(expected, x, g)[0], rtol=1e-12, atol=1e-12
     )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("shape", [(4, 3, 50), (3, 2, 2, 3, 4), (1, 1, 1), (3, 0, 5)])
+@pytest.mark.parametrize("learns", [True, False])
+def test_the_index_says_who_fired(shape, learns, backend):
+    x = randn(*shape).requires_grad_(learns)
+    neuron = {"trace_decay": 0.3, "decay": DECAY, "threshold": 0.5, "backend": backend}
+    for fire in (
+        lambda index: synaptic_lif(x, reset="soft", gradient="attached", surrogate=LOGISTIC, index=index, **neuron),
+        lambda index: tssl_bp(x, index=index, **neuron),
+    ):
+        index = SpikeIndex.empty(shape)
+        spikes = fire(index)
+        assert torch.equal(spikes, fire(None))
+        assert torch.equal(index.counts, spikes.flatten(2).sum(-1).int())
+        for fired, neurons, count in zip(
+            spikes.flatten(2).flatten(0, 1), index.neurons.flatten(0, 1), index.counts.flatten(), strict=True
+        ):
+            assert neurons[:count].tolist() == fired.nonzero().flatten().tolist()
 
 
 def test_names_that_are_not():
