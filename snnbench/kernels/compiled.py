@@ -43,6 +43,9 @@ if "NUMBA_THREADING_LAYER" not in os.environ:
 inner = numba.njit(error_model="numpy", nogil=True)
 """Compile a function that compiled functions call; division by zero gives infinity, without a branch."""
 
+NOWHERE = numpy.empty(0, numpy.int32)
+"""Stands for the arrays of a ``SpikeIndex`` where spikes are not to be noted."""
+
 _SHARED_SOURCE = zlib.crc32(Path(__file__).read_bytes())
 
 
@@ -142,6 +145,19 @@ def note_spikes(spikes, neurons):  # type: ignore[no-untyped-def]
         neurons[n] = j
         n += spikes[j] != 0
     return n
+
+
+@inner
+def note_chunk(spikes, t, low, n_neurons, neurons, counts, per_sample):  # type: ignore[no-untyped-def]
+    """Note the spikes of a chunk, which consists of whole samples, at step t; if there is memory for it."""
+    if not len(counts):
+        return
+    n_samples = n_neurons // per_sample
+    for sample in range(low // per_sample, (low + len(spikes)) // per_sample):
+        at = sample * per_sample
+        counts[t * n_samples + sample] = note_spikes(
+            spikes[at - low : at - low + per_sample], neurons[t * n_neurons + at : t * n_neurons + at + per_sample]
+        )
 
 
 @intrinsic

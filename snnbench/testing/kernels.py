@@ -170,17 +170,6 @@ _EXAMPLES = {
             for reset in RESETS
             for detach in (True, False)
             for name in (SURROGATES if (reset, detach) == ("hard", False) else ("arctan",))
-        }
-        | {
-            f"no leak-{reset}-{'detached' if detach else 'attached'}": {
-                "decay": 0.8,
-                "threshold": 0.7,
-                "reset": reset,
-                "detach_reset": detach,
-                "surrogate": Surrogate("arctan", width=0.4, peak=1.5),
-                "detach_leak": True,
-            }
-            for reset, detach in (("hard", False), ("soft-after-decay", False), ("soft", True))
         },
         dyadic={"decay": 0.5, "threshold": 0.75, "surrogate": Surrogate("rectangular", 1.0)},
         membrane=_lif_membrane,

@@ -41,8 +41,8 @@ def run(kernel, x, grad, *options):
     return y.detach(), leaf.grad, saved[0] if saved else None
 
 
-def assert_lif_agrees(x, grad, decay, threshold, reset, detach, surrogate, *, detach_leak=False):
-    options = (decay, threshold, reset, detach, surrogate, detach_leak, False, None)
+def assert_lif_agrees(x, grad, decay, threshold, reset, detach, surrogate):
+    options = (decay, threshold, reset, detach, surrogate, False, None)
     spikes, delta, _ = run(lif_cuda.lif, x, grad, *options)
     expected, expected_delta, u = run(lif_ref.lif, x.double(), grad.double(), *options)
     distance = u - threshold
@@ -68,13 +68,6 @@ def test_lif_agrees_with_the_reference(host, reset, detach, name):
     assert_lif_agrees(x, grad, 0.9, 1.0, reset, detach, Surrogate(name, width=0.4, peak=0.7))
 
 
-@pytest.mark.parametrize(("reset", "detach"), PATHS)
-def test_lif_without_the_leak_agrees_with_the_reference(host, reset, detach):
-    x, grad = 0.3 + 0.6 * randn(20, 1031), randn(20, 1031, seed=1)
-    surrogate = Surrogate("arctan", width=0.4, peak=0.7)
-    assert_lif_agrees(x, grad, 0.9, 1.0, reset, detach, surrogate, detach_leak=True)
-
-
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("reset", RESETS)
 def test_lif_of_awkward_sizes(host, reset, size):
@@ -83,7 +76,7 @@ def test_lif_of_awkward_sizes(host, reset, size):
 
 @pytest.mark.parametrize(("reset", "detach"), PATHS)
 def test_lif_of_numbers_that_need_no_rounding_has_the_reference_s_bits(host, reset, detach):
-    options = (0.5, 1.0, reset, detach, Surrogate("rectangular", 1.0), False, False, None)
+    options = (0.5, 1.0, reset, detach, Surrogate("rectangular", 1.0), False, None)
     x, grad = sixteenths(10, 2000), sixteenths(10, 2000, seed=1)
     spikes, delta, _ = run(lif_cuda.lif, x, grad, *options)
     expected, expected_delta, _ = run(lif_ref.lif, x.double(), grad.double(), *options)
@@ -94,7 +87,7 @@ def test_lif_of_numbers_that_need_no_rounding_has_the_reference_s_bits(host, res
 
 @pytest.mark.parametrize(("reset", "detach"), PATHS)
 def test_memory_layout_changes_no_bit_of_lif(host, reset, detach):
-    options = (0.8, 1.0, reset, detach, Surrogate.unit_area("logistic"), False, False, None)
+    options = (0.8, 1.0, reset, detach, Surrogate.unit_area("logistic"), False, None)
     x, grad = randn(19, 3, 5), randn(5, 3, 19).permute(2, 1, 0)
     spikes, delta, _ = run(lif_cuda.lif, x, grad.contiguous(), *options)
     padded = x.repeat(1, 2, 1)[:, :3]  # each step is contiguous, the steps are not
@@ -106,7 +99,7 @@ def test_memory_layout_changes_no_bit_of_lif(host, reset, detach):
 
 
 def test_one_step_repeated_equals_its_copies(host):
-    options = (0.8, 1.0, "soft", False, Surrogate.unit_area("gaussian"), False, False, None)
+    options = (0.8, 1.0, "soft", False, Surrogate.unit_area("gaussian"), False, None)
     once, grad = randn(3, 5), randn(3, 5, seed=1)
     copies, grads = once.expand(19, 3, 5).contiguous(), grad.expand(19, 3, 5)
     expected, expected_delta, _ = run(lif_cuda.lif, copies, grads.contiguous(), *options)
@@ -119,7 +112,7 @@ def test_one_step_repeated_equals_its_copies(host):
 
 @pytest.mark.parametrize(("reset", "detach"), PATHS)
 def test_overwriting_changes_no_bit_and_is_seen(host, reset, detach):
-    options = (0.8, 1.0, reset, detach, Surrogate.unit_area("arctan"), False)
+    options = (0.8, 1.0, reset, detach, Surrogate.unit_area("arctan"))
     x, grad = randn(19, 3, 5).requires_grad_(), randn(19, 3, 5, seed=1)
     gradients = []
     for overwrite in (False, True):
@@ -138,7 +131,7 @@ def test_a_lost_number_is_lost_in_the_gradient_too_and_far_potentials_are_finite
     x, grad = torch.zeros(5, 4), torch.ones(5, 4)
     x[2] = torch.tensor([float("nan"), 1e30, -1e30, 1e4])
     for reset, detach in PATHS:
-        options = (0.9, 1.0, reset, detach, Surrogate(name, width=0.01), False)
+        options = (0.9, 1.0, reset, detach, Surrogate(name, width=0.01), False, None)
         spikes, delta, _ = run(lif_cuda.lif, x, grad, *options)
         expected, expected_delta, _ = run(lif_ref.lif, x, grad, *options)
         assert torch.equal(spikes, expected)
@@ -187,7 +180,7 @@ def test_integrate_and_fire_has_the_reference_s_bits(host, n_steps, reset, share
 # --- nothing ---------------------------------------------------------------------------------------------------------
 
 KERNELS = {
-    "lif": lambda x: lif_cuda.lif(x, 0.9, 1.0, "hard", True, Surrogate.unit_area("arctan"), False, True, None),
+    "lif": lambda x: lif_cuda.lif(x, 0.9, 1.0, "hard", True, Surrogate.unit_area("arctan"), True, None),
     "exponential_filter": lambda x: exponential_filter_cuda.exponential_filter(x, 0.9, 1.0),
     "integrate_and_fire": lambda x: integrate_and_fire_cuda.integrate_and_fire(x, 1.0, 0.5, "soft"),
 }

@@ -25,7 +25,6 @@ def lif(
     reset: Reset,
     detach_reset: bool,
     surrogate: Surrogate,
-    detach_leak: bool = False,
     overwrite: bool = False,
     index: SpikeIndex | None = None,
     backend: str = "ref",
@@ -53,9 +52,6 @@ def lif(
     none              decay                   decay
     ================  ======================  =========================================
 
-    ``detach_leak`` leaves out what the leak contributes to J: the terms of the detached column. Both detached, no
-    gradient passes through time.
-
     For the backward pass it keeps u: memory grows as T times the number of neurons times the batch.
 
     Args:
@@ -65,7 +61,6 @@ def lif(
         reset: what a spike does to the membrane, as above.
         detach_reset: whether the gradient leaves out the path through the reset.
         surrogate: stands in for the derivative of a spike.
-        detach_leak: whether the gradient leaves out the path through the leak.
         overwrite: whether ``current`` may serve as memory, and holds anything afterwards: for currents that are needed
             nowhere else. Autograd notices, and refuses, if another operation had kept them for its backward pass.
         index: memory, of ``current``'s shape, where the kernel notes which neurons fired while it knows them.
@@ -81,5 +76,5 @@ def lif(
     run = implementation("lif", backend, current).lif
     if reset not in RESETS:
         raise unknown_name("reset", reset, RESETS, error=ParameterError)
-    spikes: Tensor = run(current, decay, threshold, reset, detach_reset, surrogate, detach_leak, overwrite, index)
+    spikes: Tensor = run(current, decay, threshold, reset, detach_reset, surrogate, overwrite, index)
     return spikes

@@ -14,12 +14,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numba
-import numpy
 import torch
 from torch.autograd.function import once_differentiable
 
 from snnbench.kernels import time_major
-from snnbench.kernels.compiled import Kernel, flat, inner, note_spikes, rows, surrogate_derivatives
+from snnbench.kernels.compiled import NOWHERE, Kernel, flat, inner, note_chunk, rows, surrogate_derivatives
 from snnbench.kernels.surrogate import SURROGATES
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from snnbench.kernels.spike_index import SpikeIndex
     from snnbench.kernels.surrogate import Surrogate
 
-_NOWHERE = numpy.empty(0, numpy.int32)
 _BLOCK = 1024  # neurons between two passes over them: what the first writes is still in the first-level cache
 
 
@@ -40,14 +38,11 @@ def lif(
     reset: Reset,
     detach_reset: bool,
     surrogate: Surrogate,
-    detach_leak: bool,
     overwrite: bool,
     index: SpikeIndex | None,
 ) -> Tensor:
     """Run LIF neurons; arguments as in ``snnbench.kernels.lif``."""
-    spikes: Tensor = _LIF.apply(
-        current, decay, threshold, reset, detach_reset, surrogate, detach_leak, overwrite, index
-    )
+    spikes: Tensor = _LIF.apply(current, decay, threshold, reset, detach_reset, surrogate, overwrite, index)
     return spikes
 
 
@@ -61,7 +56,6 @@ class _LIF(torch.autograd.Function):
         reset: Reset,
         detach_reset: bool,
         surrogate: Surrogate,
-        detach_leak: bool,
         overwrite: bool,
         index: SpikeIndex | None,
     ) -> Tensor:
@@ -70,7 +64,7 @@ class _LIF(torch.autograd.Function):
         spikes = time_major.empty_like(current)
         keeps = ctx.needs_input_grad[0]
         if keeps:
-            ctx.options = (decay, threshold, reset, detach_reset, surrogate, detach_leak)
+            ctx.options = (decay, threshold, reset, detach_reset, surrogate)
         if not spikes.numel():
             if index is not None:
                 index.counts.zero_()
@@ -88,7 +82,7 @@ class _LIF(torch.autograd.Function):
         neuron = (decay, threshold, *left)
         per_sample = spikes[0, 0].numel()
         if index is None:
-            noted, whole = (_NOWHERE, _NOWHERE, per_sample), 1
+            noted, whole = (NOWHERE, NOWHERE, per_sample), 1
         else:
             noted, whole = (flat(index.neurons), flat(index.counts), per_sample), per_sample
             torch.autograd.graph.increment_version((index.neurons, index.counts))
@@ -111,7 +105,7 @@ class _LIF(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor | None, ...]:
         (membrane,) = ctx.saved_tensors
-        decay, threshold, reset, detach_reset, surrogate, detach_leak = ctx.options
+        decay, threshold, reset, detach_reset, surrogate = ctx.options
         grad_current = torch.empty_like(membrane)
         if membrane.numel():
             keep = 0.0 if reset == "hard" else 1.0
@@ -123,28 +117,15 @@ class _LIF(torch.autograd.Function):
             _backward(
                 len(membrane), membrane[0].numel(), flat(membrane),
                 *rows(time_major.in_order_of(grad_spikes, membrane)), flat(grad_current),
-                0.0 if detach_leak else decay, threshold, keep, slope, offset, shape, surrogate.width, surrogate.peak,
+                decay, threshold, keep, slope, offset, shape, surrogate.width, surrogate.peak,
             )  # fmt: skip
-        return grad_current, None, None, None, None, None, None, None, None
+        return grad_current, *[None] * 7
 
 
 @inner
 def _carried(u, decay, threshold, keep, drop, late):  # type: ignore[no-untyped-def]
     """Return what a membrane leaves to the next step."""
     return decay * (keep * u - drop) - late if u >= threshold else decay * u
-
-
-@inner
-def _note(spikes, t, low, n_neurons, neurons, counts, per_sample):  # type: ignore[no-untyped-def]
-    """Note the spikes of a chunk, which consists of whole samples, at step t; if there is memory for it."""
-    if not len(counts):
-        return
-    n_samples = n_neurons // per_sample
-    for sample in range(low // per_sample, (low + len(spikes)) // per_sample):
-        at = sample * per_sample
-        counts[t * n_samples + sample] = note_spikes(
-            spikes[at - low : at - low + per_sample], neurons[t * n_neurons + at : t * n_neurons + at + per_sample]
-        )
 
 
 # Membrane and current are never one array under two names: the check that they do not overlap would fail at run time,
@@ -174,7 +155,7 @@ def _forward_keeping(  # type: ignore[no-untyped-def]
                     now = x[j] + _carried(before[j], decay, threshold, keep, drop, late)
                     u[j] = now
                     s[j] = now >= threshold
-            _note(s, t, low, n_neurons, neurons, counts, per_sample)
+            note_chunk(s, t, low, n_neurons, neurons, counts, per_sample)
 
 
 @Kernel
@@ -198,7 +179,7 @@ def _forward_overwriting(  # type: ignore[no-untyped-def]
                     now = u[j] + _carried(before[j], decay, threshold, keep, drop, late)
                     u[j] = now
                     s[j] = now >= threshold
-            _note(s, t, low, n_neurons, neurons, counts, per_sample)
+            note_chunk(s, t, low, n_neurons, neurons, counts, per_sample)
 
 
 @Kernel
@@ -219,7 +200,7 @@ def _forward(  # type: ignore[no-untyped-def]
                 now = x[j] + v[j]
                 s[j] = now >= threshold
                 v[j] = _carried(now, decay, threshold, keep, drop, late)
-            _note(s, t, low, n_neurons, neurons, counts, per_sample)
+            note_chunk(s, t, low, n_neurons, neurons, counts, per_sample)
 
 
 @Kernel

@@ -27,7 +27,6 @@ def lif(
     reset: Reset,
     detach_reset: bool,
     surrogate: Surrogate,
-    detach_leak: bool,
     overwrite: bool,
     index: SpikeIndex | None,
 ) -> Tensor:
@@ -36,9 +35,7 @@ def lif(
     Raises:
         BackendError: CuPy is not installed.
     """
-    spikes: Tensor = _LIF.apply(
-        current, float(decay), float(threshold), reset, detach_reset, surrogate, detach_leak, overwrite
-    )
+    spikes: Tensor = _LIF.apply(current, float(decay), float(threshold), reset, detach_reset, surrogate, overwrite)
     if index is not None:
         index.fill(spikes)
     return spikes
@@ -54,7 +51,6 @@ class _LIF(torch.autograd.Function):
         reset: Reset,
         detach_reset: bool,
         surrogate: Surrogate,
-        detach_leak: bool,
         overwrite: bool,
     ) -> Tensor:
         spikes = time_major.empty_like(current)
@@ -62,7 +58,7 @@ class _LIF(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             overwrite = overwrite and (not spikes.numel() or time_major.is_one_block(current))
             membrane = current if overwrite else torch.empty_like(spikes)
-            ctx.options = (decay, threshold, reset, detach_reset, surrogate, detach_leak)
+            ctx.options = (decay, threshold, reset, detach_reset, surrogate)
         if spikes.numel():
             current, stride = time_major.steps(current)
             n_steps, n_neurons = len(spikes), spikes[0].numel()
@@ -89,7 +85,7 @@ class _LIF(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor | None, ...]:
         (membrane,) = ctx.saved_tensors
-        decay, threshold, reset, detach_reset, surrogate, detach_leak = ctx.options
+        decay, threshold, reset, detach_reset, surrogate = ctx.options
         grad_current = torch.empty_like(membrane)
         if grad_current.numel():
             grad_spikes, stride = time_major.steps(time_major.in_order_of(grad_spikes, membrane))
@@ -105,12 +101,11 @@ class _LIF(torch.autograd.Function):
                 n_steps,
                 n_neurons,
                 decay,
-                0.0 if detach_leak else decay,
                 threshold,
                 1 / surrogate.width,
                 float(surrogate.peak),
             )
-        return grad_current, None, None, None, None, None, None, None
+        return grad_current, *[None] * 6
 
 
 def _path(reset: Reset, detach_reset: bool) -> str:

@@ -31,11 +31,11 @@ __device__ inline void lif_forward(const float* current, long long current_strid
 }
 
 // ATTACHED: the gradient takes the path through the reset as well. Detached, it meets every reset but the hard one as
-// if there were none. leak: decay, or 0 where the gradient leaves the leak out.
+// if there were none.
 template <Reset RESET, bool ATTACHED, class Surrogate>
 __device__ inline void lif_backward(const float* grad_spikes, long long grad_spikes_stride, const float* membrane,
                                     float* grad_current, long long n_steps, long long n_neurons, float decay,
-                                    float leak, float threshold, float inverse_width, float peak) {
+                                    float threshold, float inverse_width, float peak) {
     const long long neuron = this_neuron();
     if (neuron >= n_neurons) return;
     const int last = static_cast<int>(n_steps) - 1;
@@ -45,15 +45,14 @@ __device__ inline void lif_backward(const float* grad_spikes, long long grad_spi
     walk<8>(columns, last + 1, [&](int i, const float (&now)[2]) {
         float g = now[0];
         const float u = now[1];
+        float carried = decay * delta;
         if constexpr (ATTACHED) {
-            const float carried = decay * delta;
             if constexpr (RESET == Reset::HARD) g = fmaf(-u, carried, g);
             if constexpr (RESET == Reset::SOFT) g = fmaf(-threshold, carried, g);
             if constexpr (RESET == Reset::SOFT_AFTER_DECAY) g = fmaf(-threshold, delta, g);
         }
-        float leaked = leak * delta;
-        if constexpr (RESET == Reset::HARD) leaked = u >= threshold ? 0.0f : leaked;
-        delta = fmaf(peak * Surrogate::curve((u - threshold) * inverse_width), g, leaked);
+        if constexpr (RESET == Reset::HARD) carried = u >= threshold ? 0.0f : carried;
+        delta = fmaf(peak * Surrogate::curve((u - threshold) * inverse_width), g, carried);
         grad_current[(last - i) * n_neurons + neuron] = delta;
     });
 }
@@ -69,10 +68,10 @@ __device__ inline void lif_backward(const float* grad_spikes, long long grad_spi
 #define BACKWARD(NAME, RESET, ATTACHED, SURROGATE)                                                                   \
     extern "C" __global__ void __launch_bounds__(THREADS_PER_BLOCK)                                                  \
     lif_backward_##NAME(const float* grad_spikes, long long grad_spikes_stride, const float* membrane,               \
-                        float* grad_current, long long n_steps, long long n_neurons, float decay, float leak,        \
-                        float threshold, float inverse_width, float peak) {                                          \
+                        float* grad_current, long long n_steps, long long n_neurons, float decay, float threshold,   \
+                        float inverse_width, float peak) {                                                           \
         lif_backward<RESET, ATTACHED, SURROGATE>(grad_spikes, grad_spikes_stride, membrane, grad_current, n_steps,   \
-                                                 n_neurons, decay, leak, threshold, inverse_width, peak);            \
+                                                 n_neurons, decay, threshold, inverse_width, peak);                  \
     }
 
 #define BACKWARDS(NAME, SURROGATE)                                                                                   \

@@ -22,12 +22,11 @@ def lif(
     reset: Reset,
     detach_reset: bool,
     surrogate: Surrogate,
-    detach_leak: bool,
     overwrite: bool,  # noqa: ARG001
     index: SpikeIndex | None,
 ) -> Tensor:
     """Run LIF neurons; arguments as in ``snnbench.kernels.lif``. It overwrites nothing."""
-    spikes: Tensor = _LIF.apply(current, decay, threshold, reset, detach_reset, surrogate, detach_leak)
+    spikes: Tensor = _LIF.apply(current, decay, threshold, reset, detach_reset, surrogate)
     if index is not None:
         index.fill(spikes)
     return spikes
@@ -43,7 +42,6 @@ class _LIF(torch.autograd.Function):
         reset: Reset,
         detach_reset: bool,
         surrogate: Surrogate,
-        detach_leak: bool,
     ) -> Tensor:
         n_steps, *rest = current.shape
         keep = ctx.needs_input_grad[0]
@@ -66,14 +64,14 @@ class _LIF(torch.autograd.Function):
                 left = u
         if keep:
             ctx.save_for_backward(membrane)
-            ctx.options = (decay, threshold, reset, detach_reset, surrogate, detach_leak)
+            ctx.options = (decay, threshold, reset, detach_reset, surrogate)
         return spikes
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor | None, ...]:
         (membrane,) = ctx.saved_tensors
-        decay, threshold, reset, detach_reset, surrogate, detach_leak = ctx.options
+        decay, threshold, reset, detach_reset, surrogate = ctx.options
         grad_current = torch.empty_like(membrane)
         delta = membrane.new_zeros(membrane.shape[1:])
         s = torch.empty_like(delta)
@@ -87,11 +85,9 @@ class _LIF(torch.autograd.Function):
                     g = torch.sub(g, carried, alpha=threshold)
                 elif reset == "soft-after-decay":
                     g = torch.sub(g, delta, alpha=threshold)
-            if detach_leak:
-                carried.zero_()
-            elif reset == "hard":
+            if reset == "hard":
                 # Products with 0 and 1: several times faster on a CPU than a boolean mask.
                 torch.ge(u, threshold, out=s)
                 carried.addcmul_(carried, s, value=-1)
             delta = torch.addcmul(carried, surrogate.derivative(u - threshold), g, out=out)
-        return grad_current, None, None, None, None, None, None
+        return grad_current, None, None, None, None, None
