@@ -1,0 +1,20 @@
+"""SLAYER, spike layer error reassignment in time, as a plugin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from snnbench import hookimpl
+
+if TYPE_CHECKING:
+    from snnbench import Rule
+
+SNNBENCH_API = (1, 0)
+
+
+@hookimpl
+def snnbench_rules() -> list[type[Rule]]:
+    """Return the rule; torch is imported here at the latest."""
+    from snnbench_slayer.rule import SlayerRule
+
+    return [SlayerRule]
