@@ -23,7 +23,7 @@ def exponential_filter(x: Tensor, *, decay: float, gain: float = 1.0, backend: s
         backend: implementation; see ``BACKENDS``.
 
     Returns:
-        y of ``x``'s shape and type, contiguous.
+        y of ``x``'s shape and type, in one block of memory, each step in the order of ``x``'s.
 
     Raises:
         BackendError: there is no such implementation, or not for this device and type.
