@@ -16,29 +16,48 @@ from snnbench.layers.losses import (
 )
 from snnbench.layers.spiking import NARROW, DeployedStack, LIFNeuron, LIFStack, Probe, declare_input
 from snnbench.layers.synapses import Synapse, build_synapses
+from snnbench.layers.trace import (
+    BACKWARDS,
+    LOGISTIC,
+    Backward,
+    DeployedTraces,
+    TraceLearner,
+    TraceNeuron,
+    TraceStack,
+    euler_decay,
+)
+from snnbench.layers.trace_losses import target_trace, trace_count, trace_distance
 
 __all__ = [
+    "BACKWARDS",
     "INITIALISATIONS",
+    "LOGISTIC",
     "LOSSES",
     "LOSS_DECODERS",
     "NARROW",
     "SCHEDULES",
     "AnalogLearner",
     "AnalogNetwork",
+    "Backward",
     "DeployedAnalog",
     "DeployedStack",
+    "DeployedTraces",
     "GradientLearner",
     "LIFNeuron",
     "LIFStack",
     "Probe",
     "Schedule",
     "Synapse",
+    "TraceLearner",
+    "TraceNeuron",
+    "TraceStack",
     "build_synapses",
     "constant",
     "cosine",
     "count_cross_entropy",
     "count_mse",
     "declare_input",
+    "euler_decay",
     "fan_out",
     "initialise",
     "max_membrane_cross_entropy",
@@ -46,5 +65,8 @@ __all__ = [
     "n_synapses",
     "rate_cross_entropy",
     "rate_mse",
+    "target_trace",
     "time_average",
+    "trace_count",
+    "trace_distance",
 ]
