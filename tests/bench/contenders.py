@@ -181,6 +181,8 @@ FLOOR, DENSE, EVENT = "floor", "ours, dense", "ours, event"
 def contenders(workload: Workload) -> Iterator[Contender]:
     """Make everyone's training step of a workload, the floor first."""
     yield Contender(FLOOR, floor(workload), [], None)
+    if any(layer.kind == "conv" for layer in workload.graph):
+        yield Contender(f"{FLOOR}, NCHW", floor(workload, torch.contiguous_format), [], None)
     yield ours(workload, DENSE)
     if any(
         layer.kind == "dense" and layer.n_out >= NARROW for layer in workload.graph.layers[workload.batch.real_valued :]
@@ -255,7 +257,7 @@ def _adam(parameters: list[Tensor]) -> torch.optim.Optimizer:
     return torch.optim.Adam(parameters, lr=0.0, fused=True)
 
 
-def floor(workload: Workload) -> Callable[[], None]:
+def floor(workload: Workload, layout: torch.memory_format = torch.channels_last) -> Callable[[], None]:
     """Make a step that does nothing but the matrix products and convolutions, over all steps at once, and Adam.
 
     Their operands lie in buffers that are kept. The first layer's input needs no gradient; if it is the same in every
@@ -273,7 +275,8 @@ def floor(workload: Workload) -> Callable[[], None]:
         if layer.kind == "dense":
             work.append(_products(rows, weight, bias, first=first))
         else:
-            work.append(_convolutions(torch.rand(rows, *layer.in_shape), weight, bias, layer.padding, first=first))
+            x, weight = (part.contiguous(memory_format=layout) for part in (torch.rand(rows, *layer.in_shape), weight))
+            work.append(_convolutions(x, weight, bias, layer.padding, first=first))
     if workload.trains:
         work.append(_adam(parameters).step)
 
@@ -299,7 +302,6 @@ def _products(rows: int, weight: Tensor, bias: Tensor, *, first: bool) -> Callab
 
 
 def _convolutions(x: Tensor, weight: Tensor, bias: Tensor, padding: int, *, first: bool) -> Callable[[], None]:
-    x, weight = (part.contiguous(memory_format=torch.channels_last) for part in (x, weight))
     grad_y = torch.rand_like(torch.conv2d(x, weight, bias, padding=padding))
     mask = [not first, True, False]
 

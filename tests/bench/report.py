@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from contenders import DENSE, EVENT, FLOOR, PEERS
+from contenders import DENSE, EVENT, EVENT_DENSITY, FLOOR, PEERS
 from timing import Spread, ratio
 from workloads import NEURONS_ALONE
 
@@ -34,13 +34,16 @@ Written by `tox -e bench`. A contender's row in `cpu.csv` has its time, and rati
 turns in one process; a ratio is the median over rounds of the ratio within a round, quartiles in brackets.
 
 - **floor**: nothing but the matrix products and convolutions of the step, over all time steps at once, on buffers that
-  are kept, and Adam. A constant input's product is computed once, as we do; other libraries' idiom repeats it T times.
+  are kept, and Adam. Where the input is constant (`direct`), the first layer's product is, too: the floor and we
+  compute it once, the other libraries' idiom repeats it T times. W3 has a second floor in torch's default layout.
 - Everyone has the same network, weights, batch and optimiser, convolutions in channels-last layout, linear layers
   called once on `[T, B, n]`, and the C library's allocator told to keep freed memory (`mallopt`).
 - Before they are timed, all outputs and gradients are compared with our plain torch reference. SpikingJelly's neuron is
   the one that we time. The others differ by definition, so they are compared with, and named after, what they equal
   of ours: snnTorch resets a step later and not through the gradient, Norse resets to zero, sinabs has a Gaussian
   surrogate (its single-spike option is used).
+- *ours, event* reads the index of the spikes where at most {density:.0%} of a layer's inputs fire; *ours, ref* is plain
+  torch.
 """
 
 
@@ -82,7 +85,7 @@ def rows_of(
         row |= columns("ms", spread)
         for column, reference in (("x_floor", FLOOR), ("x_dense", DENSE), ("x_event", EVENT)):
             row |= columns(column, ratio(seconds, times[reference]) if reference in times else None)
-        row["giga_neuron_steps_per_s"] = "" if name == FLOOR else f"{neuron_steps / spread.median / 1e6:.4g}"
+        row["giga_neuron_steps_per_s"] = "" if name.startswith(FLOOR) else f"{neuron_steps / spread.median / 1e6:.4g}"
         rows.append(row | {"note": note} | origin())
     return rows
 
@@ -90,6 +93,11 @@ def rows_of(
 def origin() -> Row:
     """Say when, from which commit and where something was measured."""
     return {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "commit": _commit(), "environment": environment()}
+
+
+def origins(rows: list[Row]) -> list[str]:
+    """List what ``origin`` said."""
+    return list(dict.fromkeys(f"- {row['date']}, commit {row['commit']}: {row['environment']}" for row in rows))
 
 
 def columns(name: str, spread: Spread | None) -> Row:
@@ -144,9 +152,8 @@ def tables(rows: list[Row]) -> str:
     names = list(dict.fromkeys(row["contender"] for row in rows if row["contender"] != FLOOR))
     steps = {cell: found for cell, found in cells.items() if not cell[0].startswith(NEURONS_ALONE)}
     alone = {cell: found for cell, found in cells.items() if cell[0].startswith(NEURONS_ALONE)}
-    measured = dict.fromkeys(f"- {row['date']}, commit {row['commit']}: {row['environment']}" for row in rows)
-    parts = [HEAD, *measured, "", "## Training step, times the floor", ""]
-    parts += _markdown(
+    parts = [HEAD.format(density=EVENT_DENSITY), *origins(rows), "", "## Training step, times the floor", ""]
+    parts += markdown(
         ["workload", "threads", "floor, ms", *names, "note"],
         [
             [
@@ -171,9 +178,9 @@ def tables(rows: list[Row]) -> str:
             lines[-1] += [_ratio(best, column) + (f" {best['contender']}" if best else "")]
             lines[-1] += [_ratio(found[ours], "ms", 1), _number(found[ours], "giga_neuron_steps_per_s")]
         head = ["workload", "threads", *peers, "best of them", f"{ours}, ms", "G neuron-steps/s"]
-        parts += _markdown(head, lines)
+        parts += markdown(head, lines)
     parts += ["", "## Neurons alone, forward and backward", "", NEURONS_NOTE, ""]
-    parts += _markdown(
+    parts += markdown(
         ["workload", "threads", "contender", "ms", "G neuron-steps/s", "share of copy bandwidth"],
         [
             [
@@ -208,8 +215,9 @@ def _ratio(row: Row | None, column: str, digits: int = 2) -> str:
 
 
 def _number(row: Row, column: str) -> str:
-    return f"{float(row[column]):.2f}" if row[column] else ""
+    return f"{float(row[column]):.3g}" if row[column] else ""
 
 
-def _markdown(head: list[str], lines: list[list[str]]) -> list[str]:
+def markdown(head: list[str], lines: list[list[str]]) -> list[str]:
+    """Return a table's lines."""
     return ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *lines)]

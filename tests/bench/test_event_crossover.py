@@ -26,6 +26,16 @@ SECONDS, QUICK_SECONDS = 1.0, 0.2
 FORWARD, SCANNED, GRADIENT = "forward", "forward with scan", "weight gradient"
 """What is compared: with the index at hand, as behind a spiking layer, and with its making, as behind an encoding."""
 
+HEAD = f"""\
+# Adding up weights against multiplying zeros
+
+The density of spikes (per neuron and step) up to which a dense layer on the CPU is faster when it reads the index of
+the spikes, over {N_STEPS * BATCH_SIZE} steps and samples; `{SCANNED}` makes the index first. The times are in
+`event_crossover.csv`.
+
+![how many times faster, over density](event_crossover.png)
+"""
+
 FILE, CELL = "event_crossover.csv", ("layer", "threads", "density", "pass")
 
 
@@ -42,9 +52,11 @@ def found(request: pytest.FixtureRequest) -> Iterator[list[report.Row]]:
     """Rows of this session; at its end the crossovers are printed, and drawn together with those of earlier ones."""
     rows: list[report.Row] = []
     yield rows
-    report.say(request.config, "", *crossovers(rows))
     if not request.config.getoption("--quick"):
-        plot(report.merge(FILE, rows, CELL))
+        rows = report.merge(FILE, rows, CELL)
+        plot(rows)
+        write(rows)
+    report.say(request.config, "", *("  ".join(cells) for cells in crossovers(rows)))
 
 
 def test_event_crossover(
@@ -110,16 +122,21 @@ def curves(rows: list[report.Row]) -> dict[tuple[str, str, str], list[tuple[floa
     return {key: sorted(points) for key, points in found.items()}
 
 
-def crossovers(rows: list[report.Row]) -> Iterator[str]:
-    """Say of each curve at which density it falls to 1, interpolated between logarithms."""
-    for (layer, threads, name), points in sorted(curves(rows).items()):
+def crossovers(rows: list[report.Row]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield each curve and the density at which it falls to 1, interpolated between logarithms."""
+    for key, points in sorted(curves(rows).items()):
         at = f"above {points[-1][0]:.0%}" if points[0][1] > 1 else f"below {points[0][0]:.0%}"
         for (low, above), (high, below) in pairwise(points):
             if above > 1 >= below:
-                share = math.log(above) / math.log(above / below)
-                at = f"at {low * (high / low) ** share:.0%}"
+                at = f"{low * (high / low) ** (math.log(above) / math.log(above / below)):.0%}"
                 break
-        yield f"{layer:>10}, {threads} threads, {name:<28} crossover {at}"
+        yield *key, at
+
+
+def write(rows: list[report.Row]) -> None:
+    """Write the crossovers as Markdown."""
+    table = report.markdown(["layer", "threads", "pass", "crossover"], [list(cells) for cells in crossovers(rows)])
+    (report.FOLDER / "event_crossover.md").write_text("\n".join([HEAD, *report.origins(rows), "", *table]) + "\n")
 
 
 def plot(rows: list[report.Row]) -> None:
@@ -131,12 +148,9 @@ def plot(rows: list[report.Row]) -> None:
     colours = {f"{n_in}-{n_out}": f"C{i}" for i, (n_in, n_out) in enumerate(LAYERS)}
     styles = {FORWARD: "-", SCANNED: ":", GRADIENT: "--"}
     for (layer, threads, name), points in curves(rows).items():
-        if name in styles:
-            label = layer if name == FORWARD else None
-            x, y = zip(*points, strict=True)
-            panels[int(threads) - 1].plot(
-                [100 * value for value in x], y, styles[name], color=colours[layer], label=label
-            )
+        label = layer if (threads, name) == ("1", FORWARD) else None
+        x, y = [100 * density for density, _ in points], [faster for _, faster in points]
+        panels[int(threads) - 1].plot(x, y, styles[name], color=colours[layer], label=label)
     for threads, panel in enumerate(panels, start=1):
         panel.axhline(1, color="grey", linewidth=0.8)
         panel.set(xscale="log", yscale="log", xlabel="spikes per neuron and step, %", title=f"{threads} threads")
@@ -149,4 +163,4 @@ def plot(rows: list[report.Row]) -> None:
         panels[1].plot([], [], style, color="black", label=name)
     panels[0].legend(title="layer")
     panels[1].legend()
-    figure.savefig(report.FOLDER / "event_crossover.png", dpi=120)
+    figure.savefig(report.FOLDER / "event_crossover.png", dpi=100)

@@ -25,7 +25,7 @@ from snnbench.layers import LIFNeuron
 # deprecations inside the libraries
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.timeout(900)]
 
-SECONDS, QUICK_SECONDS = 15.0, 1.0
+SECONDS, QUICK_SECONDS = 12.0, 1.0
 """Per workload; the number of rounds follows, within bounds."""
 
 SIZES = (512, 1024, 2048)
