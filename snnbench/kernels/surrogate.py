@@ -110,15 +110,20 @@ class Surrogate:
             raise ParameterError(f"a surrogate's width is {self.width}", hint="give a positive width")
 
     @classmethod
-    def unit_area(cls, name: str) -> Surrogate:
-        """Make the surrogate of this shape that has peak 1 and area 1, as the derivative of a smoothed step has.
+    def unit_area(cls, name: str, width: float | None = None) -> Surrogate:
+        """Make the surrogate of this shape that has area 1, as the derivative of a smoothed step has.
+
+        Args:
+            name: shape.
+            width: in units of the membrane potential; None: the one that makes the peak 1.
 
         Raises:
-            ParameterError: no such shape.
+            ParameterError: no such shape, or a width that is not positive.
         """
         if name not in _SHAPES:
             raise unknown_name("surrogate", name, _SHAPES, error=ParameterError)
-        return cls(name, width=1 / _SHAPES[name].area)
+        area = _SHAPES[name].area
+        return cls(name, 1 / area) if width is None else cls(name, width, peak=1 / (area * width) if width > 0 else 1.0)
 
     def derivative(self, x: Tensor) -> Tensor:
         """Return h(x), a new tensor; finite for every finite x."""

@@ -26,7 +26,7 @@ from snnbench.layers.trace import (
     TraceStack,
     euler_decay,
 )
-from snnbench.layers.trace_losses import target_trace, trace_count, trace_distance
+from snnbench.layers.trace_losses import default_pattern, target_trace, trace_count, trace_distance
 
 __all__ = [
     "BACKWARDS",
@@ -57,6 +57,7 @@ __all__ = [
     "count_cross_entropy",
     "count_mse",
     "declare_input",
+    "default_pattern",
     "euler_decay",
     "fan_out",
     "initialise",

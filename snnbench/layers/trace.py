@@ -34,8 +34,8 @@ _TSSL_VARIANTS: dict[Backward, Variant] = {
     "surrogate-only": "surrogate-only",
 }
 
-LOGISTIC = Surrogate("logistic", 0.2, peak=1.25)
-"""The derivative of a logistic function of width 0.2; of area 1. TSSL-BP and the reset-aware rule use it."""
+LOGISTIC = Surrogate.unit_area("logistic", 0.2)
+"""The derivative of a logistic function of width 0.2. TSSL-BP and the reset-aware rule use it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class TraceNeuron:
             return
         if self.reset != "hard":
             raise ParameterError(f"{self.backward} is not defined for the reset {self.reset!r}", hint="use 'hard'")
-        if self.surrogate != Surrogate("logistic", self.surrogate.width, peak=1 / (4 * self.surrogate.width)):
+        if self.surrogate != Surrogate.unit_area("logistic", self.surrogate.width):
             raise ParameterError(
                 f"{self.backward} is not defined with {self.surrogate}", hint="use a logistic surrogate of area 1"
             )

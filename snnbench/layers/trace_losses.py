@@ -33,6 +33,14 @@ def target_trace(pattern: str, n_steps: int, trace_decay: float) -> Tensor:
     return torch.tensor(steps)
 
 
+def default_pattern(n_steps: int) -> str:
+    """Return the spike train that the code of TSSL-BP wants of the neuron of the sample's class.
+
+    Silent in the first step and then a spike in each; from 10 steps on a spike in every second.
+    """
+    return "01" if n_steps >= 10 else "0" * (n_steps > 1) + "1" * max(n_steps - 1, 1)
+
+
 def trace_distance(traces: Tensor, labels: Tensor, *, target: Tensor) -> Tensor:
     """Half the squared distance of the traces from ``target`` ``[T]`` (the sample's class) and 0 (others).
 

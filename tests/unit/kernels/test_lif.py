@@ -72,6 +72,14 @@ def test_surrogate_is_symmetric_and_finite(surrogate_name, width, dtype):
 
 
 @pytest.mark.parametrize("surrogate_name", SURROGATES)
+def test_unit_area_of_a_given_width(surrogate_name):
+    x = torch.linspace(-1000, 1000, 400_001, dtype=torch.float64)
+    surrogate = Surrogate.unit_area(surrogate_name, 0.5)
+    assert surrogate.width == 0.5
+    assert torch.trapezoid(surrogate.derivative(x), x).item() == pytest.approx(1, abs=1.1e-2)
+
+
+@pytest.mark.parametrize("surrogate_name", SURROGATES)
 def test_unit_area_has_area_and_peak_one(surrogate_name):
     x = torch.linspace(-1000, 1000, 400_001, dtype=torch.float64)
     h = Surrogate.unit_area(surrogate_name).derivative(x)

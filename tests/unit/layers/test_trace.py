@@ -15,6 +15,7 @@ from snnbench.layers import (
     TraceNeuron,
     TraceStack,
     build_synapses,
+    default_pattern,
     euler_decay,
     target_trace,
     trace_count,
@@ -167,7 +168,7 @@ def test_neurons_that_cannot_be():
         TraceNeuron(DECAY, ALPHA, "tssl-bp", reset="soft")
     with pytest.raises(ParameterError, match="surrogate-only is not defined with"):
         TraceNeuron(DECAY, ALPHA, "surrogate-only", Surrogate.unit_area("arctan"))
-    TraceNeuron(DECAY, ALPHA, "tssl-bp", Surrogate("logistic", 0.5, peak=0.5))
+    TraceNeuron(DECAY, ALPHA, "tssl-bp", Surrogate.unit_area("logistic", 0.5))
 
 
 def test_time_constants_in_steps():
@@ -195,6 +196,14 @@ def test_the_default_surrogate_has_area_one():
 )
 def test_target_traces(pattern, expected):
     assert target_trace(pattern, 5, ALPHA).tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("n_steps", "pattern"), [(1, "1"), (2, "01"), (5, "01111"), (9, "011111111"), (10, "01"), (30, "01")]
+)
+def test_default_patterns(n_steps, pattern):
+    assert default_pattern(n_steps) == pattern
+    assert target_trace(pattern, n_steps, ALPHA).any()
 
 
 @pytest.mark.parametrize("pattern", ["", "0", "00", "012", "1 0"])

@@ -1,0 +1,20 @@
+"""TSSL-BP, as a plugin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from snnbench import hookimpl
+
+if TYPE_CHECKING:
+    from snnbench import Rule
+
+SNNBENCH_API = (1, 0)
+
+
+@hookimpl
+def snnbench_rules() -> list[type[Rule]]:
+    """Return the rule; torch is imported here at the latest."""
+    from snnbench_tssl_bp.rule import TsslBpRule
+
+    return [TsslBpRule]
