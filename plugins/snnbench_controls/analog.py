@@ -30,7 +30,13 @@ class AnalogParams(RuleParams):
 
 def analog_learner(graph: Graph, params: AnalogParams, context: Context, *, batch_norm: bool = False) -> AnalogLearner:
     """Make a network of a graph with rectified linear hidden units, and the optimiser that trains it."""
-    network = AnalogNetwork(graph, generator=context.generator("init"), bias=params.bias, batch_norm=batch_norm)
+    network = AnalogNetwork(
+        graph,
+        generator=context.generator("init"),
+        bias=params.bias,
+        batch_norm=batch_norm,
+        backend=context.backend,
+    )
     network.to(device=context.device, dtype=context.dtype)
     optimizer = torch.optim.AdamW(network.parameters(), lr=params.lr, weight_decay=params.weight_decay, fused=True)
     return AnalogLearner(network, optimizer, schedule=cosine)

@@ -64,7 +64,12 @@ class FrozenHidden(Rule):
         """Make the network, and an optimiser over its read-out."""
         graph = self.graph(task, network)
         synapses = build_synapses(
-            graph, generator=context.generator("init"), init=params.init, gain=params.init_gain, bias=params.bias
+            graph,
+            generator=context.generator("init"),
+            init=params.init,
+            gain=params.init_gain,
+            bias=params.bias,
+            backend=context.backend,
         )
         synapses[:-1].requires_grad_(False)
         neuron = LIFNeuron(

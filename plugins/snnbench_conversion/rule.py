@@ -116,6 +116,7 @@ class Conversion(Rule):
             bias=params.bias,
             batch_norm=params.batch_norm,
             activation=quantised if params.norm == "learned" else None,
+            backend=context.backend,
         )
         return ConversionLearner(ann.to(device=context.device, dtype=context.dtype), params, context)
 

@@ -107,7 +107,12 @@ class SurrogateRule(Rule):
         """Make the network and its learner."""
         graph = self.graph(task, network)
         synapses = build_synapses(
-            graph, generator=context.generator("init"), init=params.init, gain=params.init_gain, bias=params.bias
+            graph,
+            generator=context.generator("init"),
+            init=params.init,
+            gain=params.init_gain,
+            bias=params.bias,
+            backend=context.backend,
         )
         surrogate = (
             Surrogate.unit_area(params.surrogate)

@@ -8,6 +8,7 @@ from snnbench.kernels.event_linear import event_linear, index_spikes
 from snnbench.kernels.exponential_filter import exponential_filter
 from snnbench.kernels.integrate_and_fire import integrate_and_fire
 from snnbench.kernels.lif import RESETS, Reset, lif
+from snnbench.kernels.pool import pool
 from snnbench.kernels.spike_index import SpikeIndex
 from snnbench.kernels.srm import srm
 from snnbench.kernels.surrogate import SURROGATES, Surrogate
@@ -30,6 +31,7 @@ __all__ = [
     "index_spikes",
     "integrate_and_fire",
     "lif",
+    "pool",
     "srm",
     "synaptic_lif",
     "tssl_bp",

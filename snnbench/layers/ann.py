@@ -37,6 +37,7 @@ class AnalogNetwork(nn.Module):
         bias: whether dense layers and convolutions have biases.
         batch_norm: whether hidden layers are normalised, one mean and variance a channel (dense: a neuron).
         activation: makes the activation of a hidden layer; rectified linear where nothing is said.
+        backend: implementation of the kernels.
 
     Attributes:
         graph: the layers.
@@ -53,11 +54,12 @@ class AnalogNetwork(nn.Module):
         bias: bool = True,
         batch_norm: bool = False,
         activation: Callable[[Layer], nn.Module] | None = None,
+        backend: str = "ref",
     ) -> None:
         super().__init__()
         hidden = graph.weighted[:-1]
         self.graph = graph
-        self.synapses = build_synapses(graph, generator=generator, bias=bias)
+        self.synapses = build_synapses(graph, generator=generator, bias=bias, backend=backend)
         self.norms = nn.ModuleDict({layer.name: _BatchNorm(layer.out_shape[0]) for layer in hidden if batch_norm})
         self.activations = nn.ModuleDict(
             {layer.name: activation(layer) if activation else nn.ReLU() for layer in hidden}

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from snnbench.kernels import event_linear
+from snnbench.kernels import event_linear, pool
 from snnbench.layers.initialisation import initialise
 
 if TYPE_CHECKING:
@@ -30,18 +30,26 @@ class Synapse(nn.Module):
         bias: ``[n_out]`` or ``[c_out]``; None without biases and in a pool.
         pooling: whether a pool delivers the mean or the sum of its window.
         pool_gain: factor on what a pool delivers.
+        backend: implementation of the kernels.
     """
 
     weight: nn.Parameter
     bias: nn.Parameter | None
 
     def __init__(
-        self, layer: Layer, *, bias: bool, pooling: Literal["average", "sum"] = "average", pool_gain: float = 1.0
+        self,
+        layer: Layer,
+        *,
+        bias: bool,
+        pooling: Literal["average", "sum"] = "average",
+        pool_gain: float = 1.0,
+        backend: str = "ref",
     ) -> None:
         super().__init__()
         self.layer = layer
         self.pooling = pooling
         self.pool_gain = pool_gain
+        self.backend = backend
         self.register_parameter("bias", None)
         if layer.kind == "pool":
             return
@@ -58,23 +66,22 @@ class Synapse(nn.Module):
 
         Args:
             x: ``[..., *layer.in_shape]``.
-            index: of ``x``, where a dense layer on the CPU shall read that instead of multiplying zeros; ``x`` is then
-                spikes ``[T, B, *layer.in_shape]``.
+            index: of ``x``, where a dense layer shall read that instead of multiplying zeros; ``x`` is then spikes
+                ``[T, B, *layer.in_shape]``.
         """
         layer = self.layer
         leading = x.shape[: x.ndim - len(layer.in_shape)]
         if layer.kind == "dense":
             x = x.reshape(*leading, layer.n_in)
             if index is not None:
-                return event_linear(x, self.weight, self.bias, index=index, backend="cpu")
+                return event_linear(x, self.weight, self.bias, index=index, backend=self.backend)
             return functional.linear(x, self.weight, self.bias)
-        # Maps lie channels-last from here on, which convolutions and pools are faster on and neurons do not mind.
+        if layer.kind == "pool":
+            gain = self.pool_gain if self.pooling == "sum" else self.pool_gain / layer.kernel**2
+            return pool(x.reshape(*leading, *layer.in_shape), window=layer.kernel, gain=gain, backend=self.backend)
+        # Maps lie channels-last from here on, which convolutions are faster on and neurons do not mind.
         x = x.reshape(-1, *layer.in_shape).contiguous(memory_format=torch.channels_last)
-        if layer.kind == "conv":
-            x = functional.conv2d(x, self.weight, self.bias, padding=layer.padding)
-        else:
-            x = functional.avg_pool2d(x, layer.kernel, divisor_override=1 if self.pooling == "sum" else None)
-            x = x if self.pool_gain == 1 else x * self.pool_gain
+        x = functional.conv2d(x, self.weight, self.bias, padding=layer.padding)
         return x.reshape(*leading, *layer.out_shape)
 
     def extra_repr(self) -> str:
@@ -91,6 +98,7 @@ def build_synapses(
     pooling: Literal["average", "sum"] = "average",
     pool_gain: float = 1.0,
     gain: float = 1.0,
+    backend: str = "ref",
 ) -> nn.ModuleList:
     """Make one ``Synapse`` per layer of the graph, pools included, with drawn parameters.
 
@@ -105,11 +113,12 @@ def build_synapses(
         pooling: whether a pool delivers the mean or the sum of its window.
         pool_gain: factor on what a pool delivers.
         gain: factor on the spread of the weights.
+        backend: implementation of the kernels.
 
     Raises:
         ParameterError: ``init`` is no such name.
     """
-    synapses = [Synapse(layer, bias=bias, pooling=pooling, pool_gain=pool_gain) for layer in graph]
+    synapses = [Synapse(layer, bias=bias, pooling=pooling, pool_gain=pool_gain, backend=backend) for layer in graph]
     for synapse in synapses:
         if synapse.layer.kind != "pool":
             initialise(synapse.weight, synapse.bias, init=init, gain=gain, generator=generator)

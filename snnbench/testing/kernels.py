@@ -136,6 +136,13 @@ def _dyadic_alpha(gain: float, tolerance: float) -> AlphaKernel:
     return AlphaKernel(tau_ms=1 / log(2), dt_ms=1.0, peak=gain / (e * log(2)), tolerance=tolerance)
 
 
+def _call_pool(function: Callable[..., Tensor], x: Tensor, *, gain: float, backend: str) -> Tensor:
+    """Make of every number a map of 3 x 5, two windows across and a margin, and add up what they deliver."""
+    weights = (torch.arange(15, device=x.device).view(3, 5) - 7).to(x.dtype) / 8
+    maps = x.flatten(2)[..., None, None] * weights
+    return function(maps, window=2, gain=gain, backend=backend).sum((-2, -1)).reshape(x.shape)
+
+
 _EXAMPLES = {
     "alpha_filter": _Example(
         options={"cut": {"alpha": AlphaKernel(3.0, 1.0)}, "whole": {"alpha": AlphaKernel(3.0, 1.0, tolerance=None)}},
@@ -174,6 +181,7 @@ _EXAMPLES = {
         dyadic={"decay": 0.5, "threshold": 0.75, "surrogate": Surrogate("rectangular", 1.0)},
         membrane=_lif_membrane,
     ),
+    "pool": _Example(options={"sum": {"gain": 1.0}, "mean": {"gain": 0.25}}, dyadic={}, call=_call_pool),
     "srm": _Example(
         options={
             f"{'given' if response is None else 'filtered'}-{way}-{name}": {

@@ -26,7 +26,7 @@ def event_linear(
         weight: ``[M, N]``.
         bias: ``[M]``.
         index: of ``spikes``.
-        backend: implementation; see ``BACKENDS``. On a CUDA device there is none but ``ref``, which is the product.
+        backend: implementation; see ``BACKENDS``. ``ref`` and ``cuda`` are the product.
 
     Returns:
         ``[T, B, M]``, contiguous.
