@@ -53,7 +53,7 @@ class Workload:
         generator = torch.Generator()
         stack = LIFStack(
             self.graph,
-            build_synapses(self.graph, generator=generator, bias=True),
+            build_synapses(self.graph, generator=generator, bias=True, backend=backend),
             neuron=neuron,
             decoder="count",
             backend=backend,
@@ -103,7 +103,7 @@ def w3() -> Workload:
 
 
 def _drawn(graph: Graph) -> nn.ModuleList:
-    """Draw parameters as torch's layers do."""
+    """Draw parameters as torch's layers do; pools are torch's own."""
     return build_synapses(graph, generator=torch.Generator().manual_seed(1), bias=True)
 
 
