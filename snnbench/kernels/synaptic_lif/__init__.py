@@ -54,7 +54,9 @@ def synaptic_lif(
     reset. ``no-reset`` goes as if a spike left the membrane alone: along the response of membrane and synapse to an
     input, as SLAYER's does (Shrestha and Orchard, 2018). ``spatial`` sees no past of the membrane.
 
-    It takes 0.8 of the time of the two kernels one after the other (5 x 51200 and 50 x 25600 neurons, one thread).
+    For the backward pass it keeps u: memory grows as T times the number of neurons times the batch. It takes 0.74 to
+    0.81 of the time of the two kernels one after the other (T = 5 with 51,200 neurons and T = 50 with 25,600, arctan
+    and logistic surrogate, one thread), and 1.1 times that of ``lif`` alone; all gradients take the same.
 
     Args:
         current: ``[T, B, *shape]``, floating point; what synapses make of spikes, before the filter. May be an expanded

@@ -44,7 +44,7 @@ def tssl_bp(
     where a[t] = trace_decay · a[t-1] + (1 - trace_decay) · s[t] is the neuron's own trace and f the derivative of a
     logistic function, f(u) = q / (width · (1 + q)²), q = exp(min(|u - threshold| / width, 8)). δ = ∂L/∂i then goes back
     through the filter of the current. So says the authors' code of their repository's head, here in O(T) for each
-    neuron; it was changed often. The variants:
+    neuron; it was changed often. It keeps u for it, and takes 1.3 times the time of ``synaptic_lif``. The variants:
 
     ``released``: the equations above.
     ``paper``: of September 2020: δ[t] = d[t] at spikes and 0 between them, slopes up to 10, and in place of that the
