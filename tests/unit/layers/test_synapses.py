@@ -100,3 +100,17 @@ def test_default_initialisation_is_that_of_torchs_layers():
 def test_unknown_initialisation():
     with pytest.raises(ParameterError, match="unknown initialisation 'kaiming'"):
         build(init="kaiming")
+
+
+@pytest.mark.parametrize("size", [3, 0])
+def test_a_convolution_on_the_cpu_has_torchs_gradients(size):
+    x = torch.randn(4, size, 2, 7, 9, generator=generator(2), dtype=torch.float64)
+    results = []
+    for backend in ("cpu", "ref"):
+        conv = build(backend=backend)[0]
+        leaf = x.clone().requires_grad_()
+        y = conv(leaf)
+        g = torch.randn(y.shape, generator=generator(3), dtype=torch.float64)
+        results.append((y.detach(), *torch.autograd.grad(y, [leaf, conv.weight, conv.bias], g)))
+    for ours, expected in zip(*results, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)
