@@ -102,20 +102,20 @@ class SlayerRule(Rule):
         """
 
         batch_size: int = Field(64, ge=1)
-        lr: float = tunable(1e-2, low=1e-3, high=1e-1, log=True)
+        lr: float = tunable(2e-2, low=1e-3, high=1e-1, log=True)
         amsgrad: bool = True
         schedule: Literal["cosine", "constant"] = "cosine"
         threshold: float = Field(10.0, gt=0)
-        tau_response_ms: float = Field(2.0, gt=0)
+        tau_response_ms: float = Field(4.0, gt=0)
         tau_refractory_ms: float = Field(1.0, gt=0)
         refractory_scale: float = Field(2.0, gt=0)
-        surrogate_width: float = Field(1.0, gt=0)
+        surrogate_width: float = Field(0.5, gt=0)
         surrogate_gain: float = Field(1.0, gt=0)
         truncate: bool = True
         attach_refractory: bool = False
         loss: Literal["num-spikes", "spike-time"] = "num-spikes"
-        true_rate: float = Field(0.5, ge=0)
-        false_rate: float = Field(0.05, ge=0)
+        true_rate: float = Field(0.4, ge=0)
+        false_rate: float = Field(0.0, ge=0)
         window_start_ms: float = Field(0.0, ge=0)
         window_stop_ms: float | None = Field(None, gt=0)
         dense_gain: float = Field(10.0, gt=0)
