@@ -192,10 +192,11 @@ class TraceLearner(GradientLearner):
         max_grad_norm: float | None,
         weight_limit: float | None,
     ) -> None:
-        on_gpu = next(stack.parameters()).device.type == "cuda"
+        device = next(stack.parameters()).device
+        on_gpu = device.type == "cuda"
         optimizer = torch.optim.AdamW(
             stack.parameters(),
-            lr=torch.tensor(lr, device="cuda") if on_gpu else lr,
+            lr=torch.tensor(lr, device=device) if on_gpu else lr,
             weight_decay=weight_decay,
             fused=True,
             capturable=on_gpu,
