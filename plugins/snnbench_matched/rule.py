@@ -111,6 +111,7 @@ class MatchedRule(Rule):
             bias=False,
             pooling="sum",
             pool_gain=params.pool_gain,
+            backend=context.backend,
         )
         neuron = TraceNeuron(
             decay=euler_decay(params.tau_mem_ms, task.dt_ms),

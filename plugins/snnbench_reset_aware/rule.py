@@ -108,6 +108,7 @@ class ResetAwareRule(Rule):
             bias=False,
             pooling="sum",
             pool_gain=params.pool_gain,
+            backend=context.backend,
         )
         neuron = TraceNeuron(
             decay=euler_decay(params.tau_mem_ms, task.dt_ms),

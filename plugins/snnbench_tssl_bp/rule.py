@@ -123,6 +123,7 @@ class TsslBpRule(Rule):
             bias=False,
             pooling="sum",
             pool_gain=params.pool_gain,
+            backend=context.backend,
         )
         neuron = TraceNeuron(
             decay=euler_decay(params.tau_mem_ms, task.dt_ms),

@@ -28,7 +28,13 @@ ALPHA, DECAY = 2 / 3, 0.8
 def make(notation="3c3p1-2a-6", shape=(2, 6, 6), *, backward="attached", backend="ref", **options):
     graph = Network(notation).graph(shape, 4)
     synapses = build_synapses(
-        graph, generator=torch.Generator().manual_seed(1), bias=False, pooling="sum", pool_gain=1.1, gain=3.0
+        graph,
+        generator=torch.Generator().manual_seed(1),
+        bias=False,
+        pooling="sum",
+        pool_gain=1.1,
+        gain=3.0,
+        backend=backend,
     ).double()
     neuron = TraceNeuron(decay=DECAY, trace_decay=ALPHA, backward=backward, threshold=0.3)
     return TraceStack(graph, synapses, neuron=neuron, backend=backend, **options)
