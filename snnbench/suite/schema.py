@@ -89,7 +89,7 @@ class ComputeSection(_Section):
             le=1,
             description="spikes per neuron and step up to which layers on the CPU read who fired; 0: always multiply",
         ),
-    ] = 0.2
+    ] = 0.25  # the smallest crossover of results/bench/event_crossover.md
     cuda_graph: Annotated[
         bool, Field(description="on a CUDA device, record training steps as CUDA graphs where the rule allows it")
     ] = False
