@@ -175,6 +175,7 @@ class SRMNetwork(nn.Module):
             bias=False,
             pooling="sum",
             pool_gain=AGGREGATION_WEIGHT * theta,
+            backend=context.backend,
         )
         for weight in self.synapses.parameters():
             weight.data.mul_(params.dense_gain if weight.ndim == 2 else params.conv_gain)
