@@ -110,8 +110,8 @@ def line(row: Row) -> str:
     """Return what the terminal shows of a row."""
     rate = row["giga_neuron_steps_per_s"]
     return (
-        f"{row['contender']:>14} {_ratio(row, 'ms', 1):>24} ms  {_ratio(row, 'x_floor'):>18} x floor"
-        f"  {_ratio(row, 'x_dense'):>18} x ours" + (f"  {float(rate):.3g} G neuron-steps/s" if rate else "")
+        f"{row['contender']:>14} {ratio_of(row, 'ms', 1):>24} ms  {ratio_of(row, 'x_floor'):>18} x floor"
+        f"  {ratio_of(row, 'x_dense'):>18} x ours" + (f"  {float(rate):.3g} G neuron-steps/s" if rate else "")
     )
 
 
@@ -158,8 +158,8 @@ def tables(rows: list[Row]) -> str:
         [
             [
                 *cell,
-                _ratio(found[FLOOR], "ms", 1),
-                *(_ratio(found.get(name), "x_floor") for name in names),
+                ratio_of(found[FLOOR], "ms", 1),
+                *(ratio_of(found.get(name), "x_floor") for name in names),
                 found[FLOOR]["note"],
             ]
             for cell, found in steps.items()
@@ -174,9 +174,9 @@ def tables(rows: list[Row]) -> str:
         lines = []
         for cell, found in timed.items():
             best = min((found[peer] for peer in peers if peer in found), key=lambda row: float(row["ms"]), default=None)
-            lines.append([*cell, *(_ratio(found.get(peer), column) for peer in peers)])
-            lines[-1] += [_ratio(best, column) + (f" {best['contender']}" if best else "")]
-            lines[-1] += [_ratio(found[ours], "ms", 1), _number(found[ours], "giga_neuron_steps_per_s")]
+            lines.append([*cell, *(ratio_of(found.get(peer), column) for peer in peers)])
+            lines[-1] += [ratio_of(best, column) + (f" {best['contender']}" if best else "")]
+            lines[-1] += [ratio_of(found[ours], "ms", 1), _number(found[ours], "giga_neuron_steps_per_s")]
         head = ["workload", "threads", *peers, "best of them", f"{ours}, ms", "G neuron-steps/s"]
         parts += markdown(head, lines)
     parts += ["", "## Neurons alone, forward and backward", "", NEURONS_NOTE, ""]
@@ -186,7 +186,7 @@ def tables(rows: list[Row]) -> str:
             [
                 *cell,
                 name,
-                _ratio(row, "ms", 1),
+                ratio_of(row, "ms", 1),
                 _number(row, "giga_neuron_steps_per_s"),
                 f"{1 / float(row['x_floor']):.0%}",
             ]
@@ -207,7 +207,8 @@ def _cell(row: Row) -> tuple[str, str]:
     return row["workload"], row["threads"]
 
 
-def _ratio(row: Row | None, column: str, digits: int = 2) -> str:
+def ratio_of(row: Row | None, column: str, digits: int = 2) -> str:
+    """Return median and quartiles as shown in a table, or nothing."""
     if row is None or not row[column]:
         return ""
     median, low, high = (f"{float(row[name]):.{digits}f}" for name in (column, f"{column}_q1", f"{column}_q3"))
