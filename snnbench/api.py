@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -314,13 +315,20 @@ def load_results(store: str | Path = "results", suite: str | None = None) -> pd.
     return to_frame(Store(Path(store)).results(suite))
 
 
-def report(source: SuiteSource, settings: Settings | None = None, *, out: Path | None = None) -> Leaderboard:
+def report(
+    source: SuiteSource, settings: Settings | None = None, *, out: Path | None = None, over: str | None = None
+) -> Leaderboard:
     """Make a suite's leaderboard from the store, and write it as CSV and Markdown.
 
     Args:
         source: a TOML file, the name of a shipped suite, or a suite's content.
         settings: where.
         out: folder for ``leaderboard.csv`` and ``leaderboard.md``; None: the suite's folder in the store.
+        over: a parameter of the rules; test accuracy over it is drawn, too, as ``accuracy-over-<parameter>.png`` and
+            ``.pdf``.
+
+    Raises:
+        UsageError: the suite is wrong, or no result has the parameter ``over``.
     """
     from snnbench.report.leaderboard import make_leaderboard
 
@@ -330,7 +338,19 @@ def report(source: SuiteSource, settings: Settings | None = None, *, out: Path |
     folder = out or Store(settings.store).folder(suite.name)
     write_atomically(folder / "leaderboard.csv", leaderboard.to_csv().encode())
     write_atomically(folder / "leaderboard.md", leaderboard.to_markdown().encode())
+    if over is not None:
+        _draw_over(over, [item.result for item in planned if item.result is not None], folder)
     return leaderboard
+
+
+def _draw_over(parameter: str, results: Sequence[Result], folder: Path) -> None:
+    from snnbench.report.figures import accuracy_over, draw_accuracy_over
+
+    figure = draw_accuracy_over(accuracy_over(results, parameter), parameter)
+    for suffix in ("png", "pdf"):
+        content = BytesIO()
+        figure.savefig(content, format=suffix, dpi=200)
+        write_atomically(folder / f"accuracy-over-{parameter}.{suffix}", content.getvalue())
 
 
 def _plan_of_stored(source: SuiteSource, settings: Settings) -> tuple[Suite, list[Planned]]:

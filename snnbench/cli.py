@@ -632,6 +632,9 @@ def report(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder for the files; else the suite's in the store.")
     ] = None,
+    over: Annotated[
+        str | None, typer.Option("--over", metavar="PARAM", help="Draw test accuracy over this parameter, too.")
+    ] = None,
     store: StoreOption = Path("results"),
     data_dir: DataOption = None,
     device: DeviceOption = "cpu",
@@ -639,10 +642,10 @@ def report(
     plugin: PluginOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Print a suite's leaderboard; write it as CSV and Markdown."""
+    """Print a suite's leaderboard; write it as CSV and Markdown, and figures as PNG and PDF."""
     from snnbench import api
 
-    leaderboard = api.report(suite, _settings(store, data_dir, device, threads, plugin), out=out)
+    leaderboard = api.report(suite, _settings(store, data_dir, device, threads, plugin), out=out, over=over)
     if json_:
         _print_json(leaderboard.records())
         return

@@ -232,6 +232,11 @@ def test_report_prints_and_writes(suite, store, tmp_path, capsys):
         (row,) = csv.DictReader(file)
     assert (row["rule"], row["done"], row["control"]) == ("linear", "2", "True")
     assert "| linear |" in (tmp_path / "tables" / "leaderboard.md").read_text()
+    assert main([*arguments, "--over", "lr"]) == 0
+    assert {"accuracy-over-lr.png", "accuracy-over-lr.pdf"} < {path.name for path in (tmp_path / "tables").iterdir()}
+    capsys.readouterr()
+    assert main([*arguments, "--over", "lrr"]) == 4
+    assert "lrr" in capsys.readouterr().err
     assert main([*arguments, "--json"]) == 0
     (record,) = json.loads(capsys.readouterr().out)
     assert record["keys"].split() == row["keys"].split()
