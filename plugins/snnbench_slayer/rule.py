@@ -93,8 +93,9 @@ class SlayerRule(Rule):
             false_rate: the same for the others; 10 in 300 ms, and 30 in 1450 ms.
             window_start_ms: start of the window.
             window_stop_ms: end of the window; None: the end of the simulation.
-            dense_gain: factor on the starting weights U(±1/√n) of dense layers of n synapses a neuron.
-            conv_gain: the same for convolutions.
+            dense_gain: factor on the starting weights U(±1/√n) of dense layers, n synapses a neuron, as the authors'.
+            conv_gain: the same for convolutions; where many spikes come in, as from images over 25 steps, about 10 with
+                a learning rate of 0.005 keeps neurons near the threshold, where ρ is not small.
             delays: hidden layers learn an axonal delay for each neuron (convolutions: for each channel).
             max_delay_ms: delays are kept within 0 and this; 62 steps are the limit of the Loihi chip.
             delay_init_ms: delays start from U(0, this).
