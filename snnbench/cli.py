@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from snnbench import api
     from snnbench.plugins import Host
     from snnbench.report.progress import RunProgress
+    from snnbench.report.targets import PaperTarget
     from snnbench.suite.plan import Choose, Planned
 
 OK, FAILED, INTERRUPTED, INTERNAL, USAGE, NOTHING = range(6)
@@ -197,7 +198,7 @@ def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
     table = Table(*header, box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(cell, overflow="fold") for cell in row))
     _stdout().print(table)
 
 
@@ -366,6 +367,7 @@ def info(
     json_: JsonOption = False,
 ) -> None:
     """Show everything about a rule, dataset, encoding or suite."""
+    from snnbench.report.targets import paper_targets
     from snnbench.suite.schema import Suite, load_suite, shipped_suites
 
     if name == "suite":
@@ -379,6 +381,9 @@ def info(
         raise unknown_name("rule, dataset, encoding or suite", name, legal)
     if json_:
         data = [{**facts, "parameters": params.model_json_schema()} if params else facts for facts, params in found]
+        for facts in data:
+            if facts["kind"] == "rule":
+                facts["paper_targets"] = [target.model_dump(mode="json") for target in paper_targets(host, name)]
         if name in suites:
             data.append({"kind": "suite", **load_suite(name).model_dump(mode="json", exclude_unset=True)})
         _print_json(data)
@@ -391,6 +396,8 @@ def info(
             print()
             _print_parameters(params)
         print()
+        if facts["kind"] == "rule" and (targets := paper_targets(host, name)):
+            _print_targets(targets, host)
     if name in suites:
         print(suites[name].read_text(), end="")
 
@@ -423,6 +430,47 @@ def _print_parameters(params: type[BaseModel]) -> None:
         [(name, json.dumps(field.get("default")), _legal(field), _searched(field)) for name, field in fields.items()],
     )
     print(f"\n{inspect.getdoc(params)}")
+
+
+def _print_targets(targets: Sequence[PaperTarget], host: Host) -> None:
+    """The figures as a table, and below it the reports that it refers to."""
+    import textwrap
+
+    reports = list(dict.fromkeys(map(_report, targets)))
+    columns = ("network", "n_steps", "input", "mean", "sd", "best", "n_runs")
+    _print_table(
+        ("paper target", "network", "steps", "input", "test accuracy %", "s.d.", "best", "runs", "report"),
+        [
+            (
+                target.dataset,
+                *(_stated(target, column) for column in columns),
+                f"[{reports.index(_report(target)) + 1}]",
+            )
+            for target in targets
+        ],
+    )
+    print()
+    width = _stdout().width
+    for number, (source, protocol) in enumerate(reports, 1):
+        print(textwrap.fill(f"[{number}] {source}", width, subsequent_indent="    "))
+        print(textwrap.fill(protocol, width, initial_indent="    ", subsequent_indent="    "))
+    if absent := sorted({target.dataset for target in targets} - host.datasets.keys()):
+        print(f"no plugin here provides {', '.join(absent)}")
+    print()
+
+
+def _report(target: PaperTarget) -> tuple[str, str]:
+    doubt = "unconfirmed: " if "protocol" in target.unconfirmed else ""
+    return target.source, f"{doubt}{target.protocol}"
+
+
+def _stated(target: PaperTarget, field: str) -> str:
+    """What a target says, and that it is unconfirmed where it is."""
+    value = getattr(target, field)
+    if value is None:
+        return ""
+    text = f"{100 * value:.2f}" if isinstance(value, float) else str(value)
+    return f"{text} unconfirmed" if field in target.unconfirmed else text
 
 
 def _legal(field: Mapping[str, Any]) -> str:
