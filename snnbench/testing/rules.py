@@ -45,8 +45,8 @@ from snnbench.types import (
     derive_seed,
 )
 
-NETWORKS = ("20", "4c3-2a-20")
-"""Networks that rules are checked on, each where the rule takes it."""
+NETWORKS = ("40", "4c3-2a-40")
+"""Networks that rules are checked on, each where the rule takes it; wide enough for layers that read events."""
 BATCH_SIZE = 32
 LEARNING_EPOCHS = 15
 """A rule may take this many epochs to get above chance; learning ends as soon as it is."""
@@ -148,6 +148,7 @@ class RuleCase:
             backend=default_backend("cpu"),
             logger=logging.getLogger("snnbench.testing"),
             log_folder=_log_folder(),
+            event_density=1.0,  # whatever layer may read events does
         )
         return self.rule().build(Network(self.network), self.task, self.checked_params, context)
 

@@ -50,4 +50,4 @@ def test_contract(case: RuleCase, check: Check[RuleCase]) -> None:
 
 
 def test_it_declines_convolutions() -> None:
-    assert {case.network for case in CASES} == {"20"}
+    assert {case.network for case in CASES} == {"40"}

@@ -27,7 +27,7 @@ def rule(tmp_path_factory):
 
 
 def test_the_rule_keeps_the_contract(rule):
-    case = next(case for case in rule_cases(rule) if case.network == "20")
+    case = next(case for case in rule_cases(rule) if case.network == "40")
     for check in rule_checks():
         check(case)
 
