@@ -24,10 +24,10 @@ class Host:
     def __init__(self, folder):
         self.folder = folder
         self.flags = SANITIZED if SANITIZE in os.environ else PLAIN
-        self.library = functools.cache(self.build)
+        self.library = functools.cache(lambda source: ctypes.CDLL(str(self.path(source))))
 
-    def build(self, source):
-        """Build the unchanged source, with a launcher for each of its kernels."""
+    def path(self, source):
+        """Build the unchanged source, with a launcher for each of its kernels; return the library's path."""
         compiler = ("g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", *self.flags)
         include = next(option for option in cupy_module.COMPILE_OPTIONS if option.startswith("-I"))
         expanded = self.compile(*compiler, include, "-E", "-x", "c++", source)
@@ -43,7 +43,7 @@ class Host:
         library = main.with_suffix(".so")
         # What is fused is written out, as for the GPU.
         self.compile(*compiler, include, "-ffp-contract=off", "-shared", "-fPIC", "-o", library, main)
-        return ctypes.CDLL(str(library))
+        return library
 
     @staticmethod
     def compile(*command):

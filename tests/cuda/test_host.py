@@ -1,8 +1,6 @@
 """The CUDA backends, their kernels built for the host, against ``ref`` in float64."""
 
 import itertools
-import os
-import subprocess
 import sys
 
 import pytest
@@ -206,47 +204,3 @@ def test_without_cupy_the_error_says_what_to_install(monkeypatch, kernel):
     with pytest.raises(BackendError, match="need CuPy") as error:
         KERNELS[kernel](torch.ones(2, 1, 1))
     assert "snnbench[cuda13]" in error.value.hint
-
-
-# --- memory ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(SANITIZE in os.environ, reason="runs the others")
-def test_all_but_the_large_again_under_the_sanitizers():
-    def library(name):
-        command = ["g++", f"-print-file-name={name}"]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-    environment = {
-        **os.environ,
-        SANITIZE: "1",
-        "LD_PRELOAD": f"{library('libasan.so')}:{library('libubsan.so')}",
-        "ASAN_OPTIONS": "detect_leaks=0",  # the interpreter's own
-    }
-    command = [sys.executable, "-m", "pytest", "-s", "-x", "-p", "no:cacheprovider", __file__, "-k", "not lif_agrees"]
-    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert " passed" in again.stdout
-
-
-BEYOND_THE_LAST_NEURON = """
-import ctypes, sys
-
-floats = (ctypes.c_float * 1024)(), (ctypes.c_float * 2048)()
-n_steps, n_neurons = ctypes.c_longlong(1), ctypes.c_longlong(1025)
-factor = ctypes.c_float(0.5)
-values = floats[0], n_neurons, floats[1], n_steps, n_neurons, factor, factor
-pointers = [ctypes.c_void_p(ctypes.addressof(v)) if isinstance(v, ctypes.Array) else v for v in values]
-addresses = (ctypes.c_void_p * 7)(*map(ctypes.addressof, pointers))
-ctypes.CDLL(sys.argv[1]).launch_exponential_filter_forward(17, 64, b"pipiiff", addresses)
-"""
-
-
-@pytest.mark.skipif(SANITIZE not in os.environ, reason="runs with the sanitizers only")
-def test_the_sanitizers_see_a_read_beyond_the_last_neuron(host):
-    library = host.library(exponential_filter_cuda._SOURCE)._name
-    command = [sys.executable, "-c", BEYOND_THE_LAST_NEURON, library]
-    planted = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert planted.returncode != 0
-    assert "heap-buffer-overflow" in planted.stderr
-    assert "time_major.cuh" in planted.stderr

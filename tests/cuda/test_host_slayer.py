@@ -1,7 +1,5 @@
 """The CUDA backends of alpha filters, SRM neurons and axonal delays, built for the host, against ``ref`` in float64."""
 
-import os
-import subprocess
 import sys
 from math import e, log
 
@@ -191,23 +189,3 @@ def test_without_cupy_the_error_says_what_to_install(monkeypatch, kernel):
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(BackendError, match="need CuPy"):
         function(torch.ones(2, 1, 1), *options)
-
-
-@pytest.mark.skipif(SANITIZE in os.environ, reason="runs the others")
-def test_all_but_the_large_again_under_the_sanitizers():
-    def library(name):
-        command = ["g++", f"-print-file-name={name}"]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-    environment = {
-        **os.environ,
-        SANITIZE: "1",
-        "LD_PRELOAD": f"{library('libasan.so')}:{library('libubsan.so')}",
-        "ASAN_OPTIONS": "detect_leaks=0",  # the interpreter's own
-    }
-    command = [sys.executable, "-m", "pytest", "-s", "-x", "-p", "no:cacheprovider", __file__]
-    again = subprocess.run(
-        [*command, "-k", "not srm_agrees"], env=environment, capture_output=True, text=True, check=False
-    )
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert " passed" in again.stdout

@@ -1,8 +1,6 @@
 """The CUDA backends of the neurons behind a synaptic filter, built for the host, against ``ref`` in float64."""
 
 import itertools
-import os
-import subprocess
 import sys
 
 import pytest
@@ -146,23 +144,3 @@ def test_without_cupy_the_error_says_what_to_install(monkeypatch, kernel):
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(BackendError, match="need CuPy"):
         KERNELS[kernel][0](torch.ones(2, 1, 1), *OPTIONS[kernel])
-
-
-@pytest.mark.skipif(SANITIZE in os.environ, reason="runs the others")
-def test_all_but_the_large_again_under_the_sanitizers():
-    def library(name):
-        command = ["g++", f"-print-file-name={name}"]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-    environment = {
-        **os.environ,
-        SANITIZE: "1",
-        "LD_PRELOAD": f"{library('libasan.so')}:{library('libubsan.so')}",
-        "ASAN_OPTIONS": "detect_leaks=0",  # the interpreter's own
-    }
-    command = [sys.executable, "-m", "pytest", "-s", "-x", "-p", "no:cacheprovider", __file__]
-    again = subprocess.run(
-        [*command, "-k", "not the_reference"], env=environment, capture_output=True, text=True, check=False
-    )
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert " passed" in again.stdout
