@@ -15,7 +15,6 @@ from snnbench.kernels.integrate_and_fire import ref as integrate_and_fire_ref
 from snnbench.kernels.lif import cuda as lif_cuda
 from snnbench.kernels.lif import ref as lif_ref
 
-SANITIZE = "SNNBENCH_SANITIZE"
 MARGIN = 1e-5  # of a potential in float32 from a threshold of 1, within which a comparison may come out otherwise
 PATHS = list(itertools.product(RESETS, [True, False]))
 # Around the numbers of steps that the kernels load at once and of threads in a block.

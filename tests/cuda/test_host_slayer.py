@@ -15,7 +15,6 @@ from snnbench.kernels.axonal_delay import ref as axonal_delay_ref
 from snnbench.kernels.srm import cuda as srm_cuda
 from snnbench.kernels.srm import ref as srm_ref
 
-SANITIZE = "SNNBENCH_SANITIZE"
 MARGIN = 1e-5  # share of the threshold, within which a comparison may come out otherwise
 # Around the numbers of steps that the kernels load at once and of threads in a block.
 SIZES = [(1, 1), (2, 63), (7, 64), (8, 65), (9, 130), (15, 5), (16, 64), (17, 64), (24, 3), (33, 129)]

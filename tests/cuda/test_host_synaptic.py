@@ -15,7 +15,6 @@ from snnbench.kernels.tssl_bp import VARIANTS
 from snnbench.kernels.tssl_bp import cuda as tssl_bp_cuda
 from snnbench.kernels.tssl_bp import ref as tssl_bp_ref
 
-SANITIZE = "SNNBENCH_SANITIZE"
 MARGIN = 1e-5  # of a potential in float32 from a threshold of 1, within which a comparison may come out otherwise
 PATHS = list(itertools.product(RESETS, GRADIENTS))
 SIZES = [(1, 1), (2, 63), (7, 64), (8, 65), (9, 130), (15, 5), (16, 64), (17, 64), (24, 3), (33, 129)]
