@@ -54,6 +54,45 @@ def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval | None
     return Interval(centre - half, centre + half, f"{level:.0%} t-interval of the mean over {n} seeds")
 
 
+def sign_flip_p(differences: Sequence[float]) -> float:
+    """Return the two-sided p of the paired sign-flip test that differences over seeds have mean 0.
+
+    Of all 2^n ways to choose their signs, the share whose mean is at least as far from 0 as the one observed; from 17
+    seeds on, of 100,000 drawn ones.
+
+    Args:
+        differences: one a seed, at least one.
+    """
+    import numpy as np
+    from scipy.stats import permutation_test
+
+    if len(differences) == 1 or not any(differences):
+        return 1.0
+    test = permutation_test(
+        (np.asarray(differences),),
+        lambda sample, axis: np.mean(sample, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=100_000,
+        batch=10_000,
+        random_state=np.random.default_rng(0),
+    )
+    return float(test.pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for being a family, so that a rejection among them is wrong with at most that chance.
+
+    Holm 1979, Scandinavian Journal of Statistics 6: the i-th smallest of m is multiplied by m - i + 1, and none is
+    smaller than the one before it.
+    """
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for place, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, p_values[index] * (len(p_values) - place)))
+        adjusted[index] = largest
+    return adjusted
+
+
 def smallest_p(n_seeds: int) -> float:
     """Return the smallest two-sided p that an exact paired test over this many seeds can give: 2 / 2^n."""
     return min(1.0, 2.0 / 2**n_seeds)

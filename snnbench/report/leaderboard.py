@@ -14,7 +14,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from snnbench.report.rows import COLUMNS, ENERGY, NOT_RUN, Block, Column, Row, make_blocks
+from snnbench.records.statistics import seeds_needed
+from snnbench.report.rows import COLUMNS, ENERGY, NOT_RUN, Block, Column, Difference, Row, make_blocks
 from snnbench.suite.plan import Planned
 from snnbench.suite.schema import Measure, Suite
 from snnbench.types import Result, Selection, Trial, canonical_json
@@ -145,6 +146,8 @@ class Leaderboard:
                 yield f"{row.name}: seed {', '.join(map(str, seeds))} {reason}"
             if row.n_done and not row.complete and not row.control:
                 yield f"{row.name} has no rank: its mean is over {row.n_done} of {len(row.trials)} seeds."
+        if block.differences:
+            yield _verdict(block.differences)
         gaps: dict[tuple[str, str], list[str]] = {}
         for column in self._columns(block):
             reasons = dict.fromkeys(row.missing[column.metric] for row in rows if column.metric in row.missing)
@@ -165,7 +168,8 @@ class Leaderboard:
     def _explanation(self) -> Iterator[str]:
         yield (
             f"Ranked by {_MEANING[self.suite.protocol.selection]}. Means over the seeds that are done, ± their standard"
-            " deviation; the order is that of the means, whether a difference is resolved is not tested here."
+            " deviation. The order is that of the means; below each table stands which differences the seeds resolve:"
+            " exact paired sign-flip test, Holm over all pairs of ranked rows, 5 %."
         )
         tables = _cost_tables({metric for block in self.blocks for row in block.rows for metric in row.estimates})
         if tables and "energy" in self.suite.measure.use:
@@ -224,6 +228,20 @@ def make_leaderboard(
         results = [item.result for item in planned if item.result is not None]
     ranked_by = RANKED_BY[suite.protocol.selection]
     return Leaderboard(suite, make_blocks(planned, results, ranked_by=ranked_by, controls=controls))
+
+
+def _verdict(differences: Sequence[Difference]) -> str:
+    """Say which rows the seeds tell apart, and if none, what it would take."""
+    n_seeds = min(difference.n_seeds for difference in differences)
+    needed = seeds_needed(len(differences))
+    resolved = [f"{item.better} over {item.worse} (p = {item.p:.2g})" for item in differences if item.resolved]
+    if resolved:
+        rest = "; no other difference is" if len(resolved) < len(differences) else ""
+        return f"Resolved over {_counted(n_seeds, 'seed')}: {', '.join(resolved)}{rest}."
+    if n_seeds < needed:
+        pairs = _counted(len(differences), "difference")
+        return f"No difference is resolved: to resolve one of {pairs} takes {needed} seeds, and there are {n_seeds}."
+    return f"No difference is resolved over {n_seeds} seeds."
 
 
 def _cost_tables(metrics: Iterable[str]) -> list[str]:

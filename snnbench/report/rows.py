@@ -9,13 +9,14 @@ row of which a trial is not done, since its mean is over other seeds than its ri
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from snnbench.records.frame import flatten
-from snnbench.records.statistics import mean, standard_deviation, t_interval
+from snnbench.records.statistics import LEVEL, holm, mean, sign_flip_p, standard_deviation, t_interval
 from snnbench.suite.plan import Planned
 from snnbench.suite.schema import Measure
 from snnbench.types import Named, Result, Trial, digest
@@ -152,6 +153,29 @@ class Row:
         return ", ".join(sorted(found))
 
 
+class Difference(NamedTuple):
+    """Two ranked rows, compared over the seeds that both have.
+
+    Attributes:
+        better: name of the row with the higher mean.
+        worse: name of the other.
+        mean: of the paired differences.
+        p: of the exact sign-flip test, by Holm over all pairs of the block.
+        n_seeds: number of pairs.
+    """
+
+    better: str
+    worse: str
+    mean: float
+    p: float
+    n_seeds: int
+
+    @property
+    def resolved(self) -> bool:
+        """The seeds tell the two apart."""
+        return self.p <= 1 - LEVEL
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """Rows that can be compared: one task with its encoding and time base, one network.
@@ -159,10 +183,12 @@ class Block:
     Attributes:
         trial: any of its trials, for what all have in common.
         rows: ranked ones first, then those without a rank, control rows last.
+        differences: between every two ranked rows, the better one's rank first.
     """
 
     trial: Trial
     rows: tuple[Row, ...]
+    differences: tuple[Difference, ...] = ()
 
 
 def make_blocks(
@@ -186,7 +212,22 @@ def make_blocks(
         trial = items[0].trial
         row = _row(names[group], items, found, control=trial.rule in controls)
         blocks.setdefault(_block_digest(trial), []).append(row)
-    return tuple(Block(rows[0].trials[0], _ranked(rows, ranked_by)) for rows in blocks.values())
+    ranked = (_ranked(rows, ranked_by) for rows in blocks.values())
+    return tuple(Block(rows[0].trials[0], rows, _differences(rows, ranked_by)) for rows in ranked)
+
+
+def _differences(rows: Iterable[Row], metric: str) -> tuple[Difference, ...]:
+    pairs = list(itertools.combinations([row for row in rows if row.rank is not None], 2))
+    paired: list[list[float]] = []
+    for better, worse in pairs:
+        by_seed = {result.trial.seed: result.metrics[metric] for result in worse.results}
+        shared = [result for result in better.results if result.trial.seed in by_seed]
+        paired.append([result.metrics[metric] - by_seed[result.trial.seed] for result in shared])
+    p_values = holm([sign_flip_p(differences) for differences in paired])
+    return tuple(
+        Difference(better.name, worse.name, mean(differences), p, len(differences))
+        for (better, worse), differences, p in zip(pairs, paired, p_values, strict=True)
+    )
 
 
 def _row_digest(trial: Trial) -> str:

@@ -1,12 +1,15 @@
 import math
+from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snnbench.records.statistics import (
+    holm,
     mean,
     seeds_needed,
+    sign_flip_p,
     smallest_p,
     standard_deviation,
     t_interval,
@@ -72,3 +75,52 @@ def test_the_smallest_p_of_an_exact_paired_test() -> None:
 def test_seeds_that_resolve_a_family_of_comparisons(comparisons: int, n_seeds: int) -> None:
     assert seeds_needed(comparisons) == n_seeds
     assert smallest_p(n_seeds) <= 0.05 / comparisons < smallest_p(n_seeds - 1)
+
+
+@pytest.mark.parametrize(
+    ("differences", "p"),
+    [
+        ([1.0, 2.0, 3.0], 2 / 8),  # all signs agree: only they and their mirror image
+        ([1.0, 2.0, -1.0], 6 / 8),  # the sum is 2; of the signs only (+-+) and its mirror image give less than 2
+        ([0.1, 0.1, 0.1, 0.1], 2 / 16),  # sums that round differently are equal
+        ([0.5], 1.0),
+        ([0.0, 0.0], 1.0),
+        ([1.0] * 8, 2 / 256),
+    ],
+)
+def test_sign_flips_by_hand(differences, p):
+    assert sign_flip_p(differences) == pytest.approx(p, rel=1e-12)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-20, 20), min_size=2, max_size=8))
+def test_sign_flips_are_counted(differences):
+    flips = product((1, -1), repeat=len(differences))
+    sums = [abs(sum(s * d for s, d in zip(signs, differences, strict=True))) for signs in flips]
+    expected = sum(value >= abs(sum(differences)) for value in sums) / len(sums)
+    assert sign_flip_p(differences) == pytest.approx(expected, rel=1e-12)
+    assert sign_flip_p([-d for d in differences]) == sign_flip_p(differences)
+
+
+def test_many_seeds_are_sampled_and_always_alike():
+    differences = [0.1 * (-1) ** i + 0.04 for i in range(30)]
+    assert sign_flip_p(differences) == sign_flip_p(differences)
+    # mean 0.04; the flipped mean is nearly normal with sd sqrt(mean square / n)
+    sd = math.sqrt(math.fsum(d * d for d in differences)) / len(differences)
+    assert sign_flip_p(differences) == pytest.approx(math.erfc(0.04 / sd / math.sqrt(2)), abs=0.02)
+
+
+def test_holm_by_hand():
+    # ascending: .01 * 3, then max(.03, .02 * 2), then max(.04, .04)
+    assert holm([0.04, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
+    assert holm([0.5, 0.6]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=10))
+def test_holm_lies_between_nothing_and_bonferroni(p_values):
+    for p, adjusted in zip(p_values, holm(p_values), strict=True):
+        assert p <= adjusted <= min(1, p * len(p_values))
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    ranked = [holm(p_values)[i] for i in order]
+    assert ranked == sorted(ranked)

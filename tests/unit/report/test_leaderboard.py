@@ -231,3 +231,32 @@ def test_the_notes_name_machine_and_versions():
     facts = {"cpu": "Abacus 3", "gpu": None, "system": "Linux x86_64", "python": "3.11.7", "snnbench": "0.1.0"}
     ran = replace(done(trial("a", 0), 0.9), provenance={**facts, "packages": {"torch": "2.13.0"}})
     assert "Ran on Abacus 3, Linux x86_64; Python 3.11.7, snnbench 0.1.0, torch 2.13.0." in shown(board([ran]))
+
+
+def test_what_the_seeds_resolve():
+    better, worse, same = (
+        [done(trial(rule, seed), accuracy + 0.001 * seed) for seed in range(8)]
+        for rule, accuracy in (("a", 0.9), ("b", 0.8), ("c", 0.8))
+    )
+    same[3] = done(same[3].trial, 0.802)
+    leaderboard = board([*better, *worse, *same])
+    differences = {(item.better, item.worse): item for item in leaderboard.blocks[0].differences}
+    assert set(differences) == {("a", "b"), ("a", "c"), ("b", "c")}
+    assert differences["a", "b"].mean == pytest.approx(0.1)
+    assert differences["a", "b"].p == pytest.approx(3 * 2 / 2**8)
+    assert differences["a", "b"].n_seeds == 8
+    assert not differences["b", "c"].resolved
+    line = "Resolved over 8 seeds: a over b (p = 0.023), a over c (p = 0.023); no other difference is."
+    assert line in leaderboard.to_markdown()
+
+
+def test_too_few_seeds_resolve_nothing_and_it_says_how_many_would():
+    results = [done(trial(rule, seed), accuracy) for rule, accuracy in (("a", 0.9), ("b", 0.5)) for seed in range(3)]
+    text = "No difference is resolved: to resolve one of 1 difference takes 6 seeds, and there are 3."
+    assert text in board(results).to_markdown()
+
+
+def test_rows_without_a_rank_are_not_compared():
+    results = [done(trial("a", 0), 0.9), done(trial("b", 0), 0.8)]
+    assert board(results, controls=["b"]).blocks[0].differences == ()
+    assert board([results[0], failed(trial("b", 0))]).blocks[0].differences == ()
