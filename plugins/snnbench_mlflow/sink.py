@@ -21,6 +21,7 @@ from snnbench_mlflow.tracking import DEFAULT_PORT, ENVIRONMENT, Place
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -173,7 +174,7 @@ class MlflowSink(Sink):
         source = json.dumps({"tags": {"mlflow.source.name": "snnbench", "split": trial.task.split}})
         dataset = Dataset(trial.task.dataset, trial.dataset_digest[:36], source_type="code", source=source)
         context = InputTag("mlflow.data.context", "training")
-        client.log_inputs(run_id, datasets=[DatasetInput(dataset, [context])])
+        _log_dataset(client, run_id, DatasetInput(dataset, [context]))
 
         for kind in ("json", "log"):
             if kind in files:
@@ -183,6 +184,22 @@ class MlflowSink(Sink):
 
         # Last, for it is what makes the run count.
         client.set_terminated(run_id, "FINISHED" if result.status == "done" else "FAILED", end_time=end_ms)
+
+
+def _log_dataset(client: MlflowClient, run_id: str, dataset: DatasetInput) -> None:
+    """Note what a run learned from.
+
+    MLflow looks whether it knows the dataset, and if not adds it. Of two runs that do so at the same time one fails, at
+    the database's condition that there be one; the second time it finds what the other added.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.log_inputs(run_id, datasets=[dataset])
+    except MlflowException as error:
+        if "unique" not in str(error).lower():
+            raise
+        client.log_inputs(run_id, datasets=[dataset])
 
 
 def _batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:

@@ -350,6 +350,27 @@ def test_two_runs_mirror_to_one_database_at_once(store: Path) -> None:
     assert len(mirrored(Place.of(info(store)).uri)) == 12
 
 
+def test_a_dataset_that_another_run_adds_meanwhile_is_found_the_second_time(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    log_inputs, attempts = MlflowClient.log_inputs, []
+
+    def beaten_to_it(self: MlflowClient, *arguments: Any, **options: Any) -> None:
+        attempts.append(arguments)
+        if len(attempts) == 1:
+            raise MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.experiment_id")
+        log_inputs(self, *arguments, **options)
+
+    monkeypatch.setattr(MlflowClient, "log_inputs", beaten_to_it)
+    mirror(info(store), make_result())
+    (run,) = mirrored(Place.of(info(store)).uri)
+    assert len(attempts) == 2
+    assert [item.dataset.name for item in run.inputs.dataset_inputs] == ["digits"]
+
+
 def test_a_worker_without_matplotlib_mirrors_without_figure(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     result = make_result()

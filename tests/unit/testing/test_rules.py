@@ -254,9 +254,9 @@ def test_cases_are_those_that_the_rule_takes() -> None:
         def skip(self, task: Task, network: Network) -> str | None:
             return "no convolutions" if "c" in network.notation else None
 
-    assert [str(case) for case in rule_cases(DenseOnly)] == ["sound-digits-rate-20", "sound-digits-direct-20"]
+    assert [str(case) for case in rule_cases(DenseOnly)] == ["sound-digits-rate-40", "sound-digits-direct-40"]
     flat = rule_cases(Sound, dataset="yin-yang", params={"batch_size": 8})
-    assert [str(case) for case in flat] == ["sound-yin-yang-rate-20"]
+    assert [str(case) for case in flat] == ["sound-yin-yang-rate-40"]
     assert flat[0].training[0].size == 8
 
 
