@@ -176,17 +176,8 @@ def _explain(error: ValidationError, origin: str) -> UsageError:
     if first["type"] == "extra_forbidden":
         model: type[BaseModel] = Suite
         for part in (part for part in where if isinstance(part, str)):
-            model = _SECTIONS[part]
+            section = model.model_fields[part].annotation
+            model = (get_args(section) or (section,))[0]  # of a list of sections, their kind
         return unknown_name(f"key {place} in {origin}:", what, model.model_fields, error=SuiteError)
     got = "" if first["type"] == "missing" else f" (got {first['input']!r})"
     return SuiteError(f"{origin}: {place}: {first['msg']}{got}", hint="see snnbench info suite")
-
-
-_SECTIONS: dict[str, type[BaseModel]] = {
-    "suite": SuiteSection,
-    "budget": BudgetSection,
-    "task": TaskSection,
-    "rule": RuleSection,
-    "protocol": ProtocolSection,
-    "measure": MeasureSection,
-}
