@@ -421,6 +421,13 @@ class Batch:
         return self.inputs.expand(self.n_steps, *self.inputs.shape) if self.constant else self.inputs
 
     @property
+    def events(self) -> Events:
+        """The input as a list of events."""
+        if not isinstance(self.inputs, Events):
+            raise TypeError("this batch holds dense input; ask for events with RuleInfo(input_form='events')")
+        return self.inputs
+
+    @property
     def labels(self) -> Tensor:
         """The classes ``[B]`` of a training batch."""
         if self.targets is None:
@@ -467,6 +474,9 @@ class Recorder(Protocol):
     def readout(self, values: Tensor, *, bias: bool = False) -> None:
         """Hand over a non-spiking output: ``[T, B, classes]`` membrane potentials, currents or traces."""
 
+    def truncated(self, samples: Tensor) -> None:
+        """Say of a network with bounded spike buffers which samples ``[B]`` lost spikes, because a buffer was full."""
+
 
 # --- what comes out --------------------------------------------------------------------------------------------------
 
@@ -501,6 +511,7 @@ class SpikeRecord:
         bias_additions: ``[N]`` additions of a bias.
         first_output_ms: ``[N]`` time of the first output spike, ``inf`` where there is none; None if the read-out is
             analog.
+        truncated: ``[N]`` whether a full spike buffer lost spikes; None if no layer has such a buffer.
     """
 
     times_ms: np.ndarray
@@ -512,6 +523,7 @@ class SpikeRecord:
     neuron_updates: np.ndarray
     bias_additions: np.ndarray
     first_output_ms: np.ndarray | None = None
+    truncated: np.ndarray | None = None
 
 
 METRICS = (

@@ -119,6 +119,7 @@ def measure(record: SpikeRecord, labels: np.ndarray) -> tuple[dict[str, Any], di
         "decision_latency_ms": None,
         "t95_ms": None,
         "first_spike_ms": None,
+        "truncated_share": None,
     }
     missing: dict[str, str] = {}
     arrays = {
@@ -133,6 +134,10 @@ def measure(record: SpikeRecord, labels: np.ndarray) -> tuple[dict[str, Any], di
         + np.zeros(len(record.times_ms)),
         **{f"spikes_per_neuron/{name}": layer.spikes for name, layer in record.layers.items()},
     }
+    if record.truncated is None:
+        missing["truncated_share"] = "no layer has a bounded spike buffer"
+    else:
+        metrics["truncated_share"] = float(record.truncated.mean())
     if "input" in record.layers:
         metrics["input_spikes_per_sample"] = float(record.layers["input"].spikes_cumulative[-1].mean())
     else:

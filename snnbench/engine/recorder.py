@@ -28,6 +28,9 @@ class SilentRecorder:
     def readout(self, values: Tensor, *, bias: bool = False) -> None:
         """Take an analog output."""
 
+    def truncated(self, samples: Tensor) -> None:
+        """Take note of full spike buffers."""
+
 
 class CountingRecorder:
     """Counts batch after batch into one SpikeRecord.
@@ -162,6 +165,13 @@ class CountingRecorder:
                 evidence = values.cumsum(0)
         now.evidence = evidence.expand(self._n_steps, -1, -1).float().cpu().numpy()
 
+    def truncated(self, samples: Tensor) -> None:
+        """See ``snnbench.Recorder``."""
+        now = self._batch("output")
+        if tuple(samples.shape) != (now.size,):
+            raise ContractError(f"truncated samples have shape {tuple(samples.shape)}; [B] is [{now.size}]")
+        now.truncated = samples.bool().cpu().numpy()
+
     def result(self) -> SpikeRecord:
         """Everything that was recorded, as one record."""
         batches = self._batches
@@ -183,6 +193,7 @@ class CountingRecorder:
             first_output_ms=(
                 None if batches[0].first_output_ms is None else _join([batch.first_output_ms for batch in batches])
             ),
+            truncated=None if batches[0].truncated is None else _join([batch.truncated for batch in batches]),
         )
 
     def _batch(self, layer: str) -> _BatchCounts:
@@ -231,6 +242,7 @@ class _BatchCounts:
         self.size = size
         self.evidence: np.ndarray | None = None
         self.first_output_ms: np.ndarray | None = None
+        self.truncated: np.ndarray | None = None
         self.readout_steps = 0
         self.analog: dict[str, int] = {}
         self.bias: dict[str, bool] = {}

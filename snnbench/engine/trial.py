@@ -406,7 +406,6 @@ class _Run:
             "train_gpu_s": (sum(curves.train_s) if on_gpu else None, no_gpu),
             "peak_device_mb": (torch.cuda.max_memory_allocated(self.device) / 2**20 if on_gpu else None, no_gpu),
             "peak_rss_mb": (peak_rss_mb() if self.own_process else None, "the trial shared its process"),
-            "truncated_share": (None, "no layer has a bounded spike buffer"),
         }
         metrics = {name: value for name, (value, _) in taken.items()}
         return metrics, {name: why for name, (value, why) in taken.items() if value is None}

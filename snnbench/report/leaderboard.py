@@ -146,6 +146,9 @@ class Leaderboard:
                 yield f"{row.name}: seed {', '.join(map(str, seeds))} {reason}"
             if row.n_done and not row.complete and not row.control:
                 yield f"{row.name} has no rank: its mean is over {row.n_done} of {len(row.trials)} seeds."
+            lost = row.estimates.get("truncated_share")
+            if lost is not None and lost.mean:
+                yield f"{row.name}: a spike buffer was full in {lost.mean:.1%} of the test samples and lost spikes."
         if block.differences:
             yield _verdict(block.differences)
         gaps: dict[tuple[str, str], list[str]] = {}

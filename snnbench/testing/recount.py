@@ -82,6 +82,10 @@ class KeepingRecorder:
         self.handed[-1].readout = values.clone()
         self._recorder.readout(values, bias=bias)
 
+    def truncated(self, samples: Tensor) -> None:
+        """See ``snnbench.Recorder``."""
+        self._recorder.truncated(samples)
+
 
 def connections(graph: Graph, layer_name: str, *, pools_spike: bool) -> np.ndarray:
     """Return ``[n, m]``: the number of synapses from each neuron to each neuron that its spikes reach.

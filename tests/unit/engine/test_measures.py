@@ -104,7 +104,7 @@ def record(**changes) -> SpikeRecord:
 
 def test_measures_of_a_record_by_hand():
     metrics, missing, arrays = measure(record(), np.array([1, 0]))
-    assert missing == {}
+    assert missing == {"truncated_share": "no layer has a bounded spike buffer"}
     assert metrics == {
         "test_accuracy": 1.0,
         "undecided_share": 0.0,
@@ -161,10 +161,20 @@ def test_what_cannot_be_measured_is_none_with_its_reason():
             "decision_latency_ms",
             "t95_ms",
             "first_spike_ms",
+            "truncated_share",
         }
     )
     assert missing["first_spike_ms"] == "the read-out is analog"
     assert missing["spikes_per_sample"] == "no layer spikes"
+
+
+def test_a_full_spike_buffer_reaches_the_result():
+    metrics, missing, _ = measure(record(truncated=np.array([True, False])), np.array([1, 0]))
+    assert metrics["truncated_share"] == 0.5
+    assert "truncated_share" not in missing
+    metrics, missing, _ = measure(record(), np.array([1, 0]))
+    assert metrics["truncated_share"] is None
+    assert missing["truncated_share"] == "no layer has a bounded spike buffer"
 
 
 def test_no_output_spike_at_all_has_no_first_time():

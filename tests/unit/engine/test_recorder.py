@@ -390,6 +390,22 @@ def test_real_values_that_nobody_accounts_for():
         recorded(spiking, batch(torch.rand(2, 2), constant=True), real_valued=True)
 
 
+def test_full_spike_buffers_are_told_of_each_sample():
+    def infer(one, to):
+        spiking(one, to)
+        to.truncated(torch.tensor([True, False])[: one.size])
+
+    assert recorded(infer, batch(), batch(INPUT[:, :1], 1)).truncated.tolist() == [True, False, True]
+    assert recorded(spiking).truncated is None
+
+    def misshapen(one, to):
+        spiking(one, to)
+        to.truncated(torch.tensor(True))
+
+    with pytest.raises(ContractError, match=r"truncated samples have shape \(\)"):
+        recorded(misshapen)
+
+
 def test_batches_hand_over_the_same_layers():
     found = recorder()
     found.record(spiking, batch())
