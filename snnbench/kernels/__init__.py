@@ -1,4 +1,4 @@
-"""Neuron dynamics: torch tensors in, torch tensors out, time-major ``[T, B, *shape]``; one folder a kernel."""
+"""Neuron dynamics, one folder a kernel: torch tensors in and out, time-major ``[T, B, *shape]`` or lists of events."""
 
 from snnbench.kernels.alpha import AlphaKernel
 from snnbench.kernels.alpha_filter import alpha_filter
@@ -10,6 +10,7 @@ from snnbench.kernels.integrate_and_fire import integrate_and_fire
 from snnbench.kernels.lif import RESETS, Reset, lif
 from snnbench.kernels.pool import pool
 from snnbench.kernels.spike_index import SpikeIndex
+from snnbench.kernels.spike_times import in_order, spike_times
 from snnbench.kernels.srm import srm
 from snnbench.kernels.surrogate import SURROGATES, Surrogate
 from snnbench.kernels.synaptic_lif import synaptic_lif
@@ -28,10 +29,12 @@ __all__ = [
     "default_backend",
     "event_linear",
     "exponential_filter",
+    "in_order",
     "index_spikes",
     "integrate_and_fire",
     "lif",
     "pool",
+    "spike_times",
     "srm",
     "synaptic_lif",
     "tssl_bp",
