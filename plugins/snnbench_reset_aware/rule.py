@@ -20,23 +20,13 @@ at its peak, messages back in time grow with every spike: choose no narrow surro
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Literal
 
 from pydantic import Field
 
 from snnbench import Context, Network, Rule, RuleInfo, RuleParams, Task, tunable
 from snnbench.kernels import Surrogate
-from snnbench.layers import (
-    TraceLearner,
-    TraceNeuron,
-    TraceStack,
-    build_synapses,
-    default_pattern,
-    euler_decay,
-    target_trace,
-    trace_distance,
-)
+from snnbench.layers import TraceLearner, trace_learner
 
 
 class ResetAwareRule(Rule):
@@ -99,35 +89,12 @@ class ResetAwareRule(Rule):
         Raises:
             ParameterError: a step is longer than a time constant.
         """
-        graph = self.graph(task, network)
-        synapses = build_synapses(
-            graph,
-            generator=context.generator("init"),
-            init="kaiming-normal",
-            gain=params.init_gain,
-            bias=False,
-            pooling="sum",
-            pool_gain=params.pool_gain,
-            backend=context.backend,
-        )
-        neuron = TraceNeuron(
-            decay=euler_decay(params.tau_mem_ms, task.dt_ms),
-            trace_decay=euler_decay(params.tau_syn_ms, task.dt_ms),
+        return trace_learner(
+            self.graph(task, network),
+            task,
+            params,
+            context,
             backward="attached" if params.reset_term else "detached",
             surrogate=Surrogate.unit_area(params.surrogate, params.surrogate_width),
-            threshold=params.threshold,
             reset=params.reset,
-        )
-        stack = TraceStack(
-            graph, synapses, neuron=neuron, backend=context.backend, event_density=context.event_density
-        ).to(context.device, context.dtype)
-        target = target_trace(params.target or default_pattern(task.n_steps), task.n_steps, neuron.trace_decay)
-        return TraceLearner(
-            stack,
-            partial(trace_distance, target=target.to(context.device, context.dtype)),
-            lr=params.lr,
-            weight_decay=params.weight_decay,
-            schedule=params.schedule,
-            max_grad_norm=params.max_grad_norm,
-            weight_limit=params.weight_limit,
         )

@@ -26,18 +26,7 @@ from pydantic import Field
 
 from snnbench import Context, Network, Rule, RuleInfo, RuleParams, Task, tunable
 from snnbench.kernels import Surrogate
-from snnbench.layers import (
-    Backward,
-    TraceLearner,
-    TraceNeuron,
-    TraceStack,
-    build_synapses,
-    default_pattern,
-    euler_decay,
-    target_trace,
-    trace_count,
-    trace_distance,
-)
+from snnbench.layers import Backward, TraceLearner, trace_count, trace_learner
 
 _BACKWARDS: dict[str, Backward] = {
     "released": "tssl-bp",
@@ -114,38 +103,13 @@ class TsslBpRule(Rule):
         Raises:
             ParameterError: a step is longer than a time constant.
         """
-        graph = self.graph(task, network)
-        synapses = build_synapses(
-            graph,
-            generator=context.generator("init"),
-            init="kaiming-normal",
-            gain=params.init_gain,
-            bias=False,
-            pooling="sum",
-            pool_gain=params.pool_gain,
-            backend=context.backend,
-        )
-        neuron = TraceNeuron(
-            decay=euler_decay(params.tau_mem_ms, task.dt_ms),
-            trace_decay=euler_decay(params.tau_syn_ms, task.dt_ms),
+        count = partial(trace_count, true_count=params.true_count, false_count=params.false_count)
+        return trace_learner(
+            self.graph(task, network),
+            task,
+            params,
+            context,
             backward=_BACKWARDS[params.variant],
             surrogate=Surrogate.unit_area("logistic", params.surrogate_width),
-            threshold=params.threshold,
-        )
-        stack = TraceStack(
-            graph, synapses, neuron=neuron, backend=context.backend, event_density=context.event_density
-        ).to(context.device, context.dtype)
-        if params.loss == "kernel":
-            target = target_trace(params.target or default_pattern(task.n_steps), task.n_steps, neuron.trace_decay)
-            loss = partial(trace_distance, target=target.to(context.device, context.dtype))
-        else:
-            loss = partial(trace_count, true_count=params.true_count, false_count=params.false_count)
-        return TraceLearner(
-            stack,
-            loss,
-            lr=params.lr,
-            weight_decay=params.weight_decay,
-            schedule=params.schedule,
-            max_grad_norm=params.max_grad_norm,
-            weight_limit=params.weight_limit,
+            loss=count if params.loss == "count" else None,
         )

@@ -23,8 +23,10 @@ from snnbench.layers.trace import (
     DeployedTraces,
     TraceLearner,
     TraceNeuron,
+    TraceSettings,
     TraceStack,
     euler_decay,
+    trace_learner,
 )
 from snnbench.layers.trace_losses import default_pattern, target_trace, trace_count, trace_distance
 
@@ -50,6 +52,7 @@ __all__ = [
     "Synapse",
     "TraceLearner",
     "TraceNeuron",
+    "TraceSettings",
     "TraceStack",
     "build_synapses",
     "constant",
@@ -70,4 +73,5 @@ __all__ = [
     "time_average",
     "trace_count",
     "trace_distance",
+    "trace_learner",
 ]

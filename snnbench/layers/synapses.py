@@ -44,7 +44,7 @@ class Synapse(nn.Module):
         bias: bool,
         pooling: Literal["average", "sum"] = "average",
         pool_gain: float = 1.0,
-        backend: str = "ref",
+        backend: str,
     ) -> None:
         super().__init__()
         self.layer = layer
@@ -128,7 +128,7 @@ def build_synapses(
     pooling: Literal["average", "sum"] = "average",
     pool_gain: float = 1.0,
     gain: float = 1.0,
-    backend: str = "ref",
+    backend: str,
 ) -> nn.ModuleList:
     """Make one ``Synapse`` per layer of the graph, pools included, with drawn parameters.
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from functools import partial
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 import torch
 
@@ -16,12 +17,14 @@ from snnbench.kernels import Reset, SpikeIndex, Surrogate, exponential_filter, s
 from snnbench.kernels.tssl_bp import Variant
 from snnbench.layers.learner import SCHEDULES, GradientLearner
 from snnbench.layers.spiking import DeployedStack, LIFStack, Probe, declare_input
+from snnbench.layers.synapses import build_synapses
+from snnbench.layers.trace_losses import default_pattern, target_trace, trace_distance
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from snnbench.rule import Calibration
-    from snnbench.types import Batch, Graph, Recorder, StepStats
+    from snnbench.rule import Calibration, Context
+    from snnbench.types import Batch, Graph, Recorder, StepStats, Task
 
 Backward: TypeAlias = Literal[
     "attached", "detached", "no-reset", "spatial", "tssl-bp", "tssl-bp-paper", "surrogate-only"
@@ -222,3 +225,96 @@ class TraceLearner(GradientLearner):
     def deploy(self, calibration: Calibration) -> DeployedTraces:  # noqa: ARG002
         """Freeze a copy of the network as it is."""
         return DeployedTraces(self.module)
+
+
+class TraceSettings(Protocol):
+    """What rules on traces have in common among their parameters.
+
+    Attributes:
+        lr: learning rate of AdamW.
+        weight_decay: decoupled from the gradient.
+        schedule: of the learning rate over the budget.
+        target: spike train that is wanted for the class of the sample, 0 and 1 for each step, repeated to the end.
+            None: ``default_pattern``.
+        tau_mem_ms: time constant of the membranes; they decay by 1 - dt_ms / tau_mem_ms per step.
+        tau_syn_ms: time constant of the synaptic traces.
+        threshold: of the membrane potential.
+        init_gain: factor on the spread of the starting weights, N(0, 2 / n) for n synapses.
+        pool_gain: factor on the sums that pools hand on.
+        max_grad_norm: all gradients are scaled down to this norm where they exceed it; None: never.
+        weight_limit: weights are kept within ± this; None: not.
+    """
+
+    lr: float
+    weight_decay: float
+    schedule: Literal["constant", "cosine"]
+    target: str | None
+    tau_mem_ms: float
+    tau_syn_ms: float
+    threshold: float
+    init_gain: float
+    pool_gain: float
+    max_grad_norm: float | None
+    weight_limit: float | None
+
+
+def trace_learner(
+    graph: Graph,
+    task: Task,
+    params: TraceSettings,
+    context: Context,
+    *,
+    backward: Backward,
+    surrogate: Surrogate,
+    reset: Reset = "hard",
+    loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> TraceLearner:
+    """Make the network of a rule on traces, and what trains it.
+
+    Args:
+        graph: the layers.
+        task: its time base.
+        params: the rule's.
+        context: device, randomness, backend.
+        backward: the backward pass.
+        surrogate: stands in for the derivative of a spike.
+        reset: what a spike does to the membrane.
+        loss: of the output's traces ``[T, B, classes]`` and labels ``[B]``; None: their distance from the traces of the
+            target spike train.
+
+    Raises:
+        ParameterError: a step is longer than a time constant, or the backward pass does not go with the neuron.
+    """
+    synapses = build_synapses(
+        graph,
+        generator=context.generator("init"),
+        init="kaiming-normal",
+        gain=params.init_gain,
+        bias=False,
+        pooling="sum",
+        pool_gain=params.pool_gain,
+        backend=context.backend,
+    )
+    neuron = TraceNeuron(
+        decay=euler_decay(params.tau_mem_ms, task.dt_ms),
+        trace_decay=euler_decay(params.tau_syn_ms, task.dt_ms),
+        backward=backward,
+        surrogate=surrogate,
+        threshold=params.threshold,
+        reset=reset,
+    )
+    stack = TraceStack(graph, synapses, neuron=neuron, backend=context.backend, event_density=context.event_density).to(
+        context.device, context.dtype
+    )
+    if loss is None:
+        target = target_trace(params.target or default_pattern(task.n_steps), task.n_steps, neuron.trace_decay)
+        loss = partial(trace_distance, target=target.to(context.device, context.dtype))
+    return TraceLearner(
+        stack,
+        loss,
+        lr=params.lr,
+        weight_decay=params.weight_decay,
+        schedule=params.schedule,
+        max_grad_norm=params.max_grad_norm,
+        weight_limit=params.weight_limit,
+    )

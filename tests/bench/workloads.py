@@ -104,7 +104,7 @@ def w3() -> Workload:
 
 def _drawn(graph: Graph) -> nn.ModuleList:
     """Draw parameters as torch's layers do; pools are torch's own."""
-    return build_synapses(graph, generator=torch.Generator().manual_seed(1), bias=True)
+    return build_synapses(graph, generator=torch.Generator().manual_seed(1), bias=True, backend="ref")
 
 
 @torch.no_grad()

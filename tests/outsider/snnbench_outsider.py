@@ -35,7 +35,7 @@ class RandomFeedback(Rule):
 
     def build(self, network, task, params, context):
         graph, generator = self.graph(task, network), context.generator("init")
-        synapses = build_synapses(graph, generator=generator, bias=False)
+        synapses = build_synapses(graph, generator=generator, bias=False, backend=context.backend)
         neuron = LIFNeuron(decay=exp(-task.dt_ms / params.tau_mem_ms), surrogate=Surrogate.unit_area("arctan"))
         stack = LIFStack(graph, synapses, neuron=neuron, decoder="count", backend=context.backend)
         feedback = [torch.randn(task.n_classes, layer.n_out, generator=generator) for layer in graph]

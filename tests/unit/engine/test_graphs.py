@@ -21,7 +21,7 @@ class Classifier(GradientLearner):
 
 def make(backend):
     graph = Network("30").graph((20,), 4)
-    synapses = build_synapses(graph, generator=torch.Generator().manual_seed(1), bias=True, gain=3.0)
+    synapses = build_synapses(graph, generator=torch.Generator().manual_seed(1), bias=True, gain=3.0, backend="ref")
     neuron = LIFNeuron(decay=0.8, surrogate=Surrogate.unit_area("arctan"))
     stack = LIFStack(graph, synapses, neuron=neuron, decoder="count", backend=backend).cuda()
     optimizer = torch.optim.AdamW(stack.parameters(), lr=torch.tensor(1e-2, device="cuda"), fused=True, capturable=True)

@@ -12,7 +12,7 @@ from snnbench.layers import Synapse, fan_out, n_synapses
 
 def connections(layer):
     """``[n_in, n_out]``: 1 where a synapse is."""
-    synapse = Synapse(layer, bias=False, pooling="sum").double()
+    synapse = Synapse(layer, bias=False, pooling="sum", backend="ref").double()
     if layer.kind != "pool":
         torch.nn.init.ones_(synapse.weight)
     units = torch.eye(layer.n_in, dtype=torch.float64).reshape(-1, *layer.in_shape)

@@ -15,7 +15,7 @@ OPTIONS = {"decay": 0.8, "threshold": 0.3, "reset": "soft", "detach_reset": True
 
 def make(notation="3c3p1-2a-6", decoder="count", shape=(2, 6, 6), **options):
     graph = Network(notation).graph(shape, 4)
-    settings = {"generator": torch.Generator().manual_seed(1), "bias": True, **options}
+    settings = {"generator": torch.Generator().manual_seed(1), "bias": True, "backend": "ref", **options}
     synapses = build_synapses(graph, **settings).double()
     return LIFStack(graph, synapses, neuron=NEURON, decoder=decoder, backend="ref")
 
@@ -150,7 +150,9 @@ def test_reading_events_gives_the_numbers_of_multiplying_zeros(notation):
     batch = dense_batch()
     results = []
     for density in (0.0, 1.0):
-        synapses = build_synapses(graph, generator=torch.Generator().manual_seed(1), bias=True, gain=2.0).double()
+        synapses = build_synapses(
+            graph, generator=torch.Generator().manual_seed(1), bias=True, gain=2.0, backend="ref"
+        ).double()
         stack = LIFStack(graph, synapses, neuron=NEURON, decoder="count", backend="cpu", event_density=density)
         output = stack(batch)
         weights = values(*output.shape, seed=3)
@@ -185,7 +187,9 @@ class Watched(torch.nn.Module):
 )
 def test_which_layers_read_events(batch, density, backend, expected):
     graph = Network("40-35").graph((2, 6, 6), 4)
-    synapses = build_synapses(graph, generator=torch.Generator().manual_seed(1), bias=True, gain=2.0).double()
+    synapses = build_synapses(
+        graph, generator=torch.Generator().manual_seed(1), bias=True, gain=2.0, backend="ref"
+    ).double()
     watched = torch.nn.ModuleList(Watched(synapse) for synapse in synapses)
     LIFStack(graph, watched, neuron=NEURON, decoder="count", backend=backend, event_density=density)(batch)
     assert [synapse.given for synapse in watched] == expected

@@ -17,7 +17,7 @@ def generator(seed=1):
 
 
 def build(**options):
-    return build_synapses(GRAPH, **{"generator": generator(), "bias": True, **options}).double()
+    return build_synapses(GRAPH, **{"generator": generator(), "bias": True, "backend": "ref", **options}).double()
 
 
 @pytest.mark.parametrize("leading", [(), (3,), (4, 3), (4, 0)])
@@ -49,9 +49,9 @@ def test_pool_drops_the_odd_border_and_sums_with_gain():
     layer = Layer("layer1", "pool", (1, 5, 5), (1, 2, 2), kernel=2)
     x = torch.arange(25.0).reshape(1, 1, 5, 5)
     sums = torch.tensor([[12.0, 20.0], [52.0, 60.0]])
-    assert torch.equal(Synapse(layer, bias=True)(x)[0, 0], sums / 4)
-    assert torch.equal(Synapse(layer, bias=True, pooling="sum")(x)[0, 0], sums)
-    assert torch.equal(Synapse(layer, bias=True, pooling="sum", pool_gain=1.5)(x)[0, 0], sums * 1.5)
+    assert torch.equal(Synapse(layer, bias=True, backend="ref")(x)[0, 0], sums / 4)
+    assert torch.equal(Synapse(layer, bias=True, pooling="sum", backend="ref")(x)[0, 0], sums)
+    assert torch.equal(Synapse(layer, bias=True, pooling="sum", pool_gain=1.5, backend="ref")(x)[0, 0], sums * 1.5)
 
 
 def test_a_pool_has_no_parameters_and_biases_are_optional():
@@ -63,7 +63,7 @@ def test_a_pool_has_no_parameters_and_biases_are_optional():
 
 
 def test_same_generator_same_weights_in_every_type():
-    single = build_synapses(GRAPH, generator=generator(), bias=True)
+    single = build_synapses(GRAPH, generator=generator(), bias=True, backend="ref")
     for one, other in zip(single.parameters(), build().parameters(), strict=True):
         assert one.dtype == torch.float32
         assert torch.equal(one.double(), other)
@@ -92,7 +92,7 @@ def test_default_initialisation_is_that_of_torchs_layers():
     torch.manual_seed(7)
     reference = torch.nn.Linear(30, 20)
     graph = Network("").graph((30,), 20)
-    (ours,) = build_synapses(graph, generator=generator(7), bias=True)
+    (ours,) = build_synapses(graph, generator=generator(7), bias=True, backend="ref")
     assert torch.equal(ours.weight, reference.weight)
     assert torch.equal(ours.bias, reference.bias)
 

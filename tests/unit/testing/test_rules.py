@@ -31,7 +31,8 @@ class Sound(Rule):
     learner: ClassVar[type[SoundLearner]]
 
     def build(self, network: Network, task: Task, params: Params, context: Context) -> SoundLearner:
-        synapses = build_synapses(self.graph(task, network), generator=context.generator("init"), bias=False, gain=2.0)
+        graph, generator = self.graph(task, network), context.generator("init")
+        synapses = build_synapses(graph, generator=generator, bias=False, gain=2.0, backend=context.backend)
         neuron = LIFNeuron(exp(-task.dt_ms / 5), Surrogate.unit_area("arctan"))
         stack = LIFStack(self.graph(task, network), synapses, neuron=neuron, decoder="count", backend=context.backend)
         return self.learner(stack, torch.optim.Adam(stack.parameters(), lr=1e-2))
