@@ -6,6 +6,16 @@ from snnbench.kernels.axonal_delay import axonal_delay
 from snnbench.kernels.backends import BACKENDS, default_backend
 from snnbench.kernels.event_linear import event_linear, index_spikes
 from snnbench.kernels.exponential_filter import exponential_filter
+from snnbench.kernels.herding import (
+    HerdingRun,
+    HerdingStats,
+    HerdingUpdate,
+    herding,
+    herding_forward,
+    herding_learn,
+    relu_learn,
+    split_weights,
+)
 from snnbench.kernels.integrate_and_fire import integrate_and_fire
 from snnbench.kernels.lif import RESETS, Reset, lif
 from snnbench.kernels.pool import pool
@@ -21,6 +31,9 @@ __all__ = [
     "RESETS",
     "SURROGATES",
     "AlphaKernel",
+    "HerdingRun",
+    "HerdingStats",
+    "HerdingUpdate",
     "Reset",
     "SpikeIndex",
     "Surrogate",
@@ -29,12 +42,17 @@ __all__ = [
     "default_backend",
     "event_linear",
     "exponential_filter",
+    "herding",
+    "herding_forward",
+    "herding_learn",
     "in_order",
     "index_spikes",
     "integrate_and_fire",
     "lif",
     "pool",
+    "relu_learn",
     "spike_times",
+    "split_weights",
     "srm",
     "synaptic_lif",
     "tssl_bp",

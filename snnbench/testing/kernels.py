@@ -157,6 +157,7 @@ _EXAMPLES = {
         options={"membrane": {"decay": 0.8}, "trace": {"decay": 0.8, "gain": 0.2}, "sum": {"decay": 1.0}},
         dyadic={"decay": 0.5, "gain": 0.25},
     ),
+    "herding": _Example(options={"signed": {}, "rectified": {"rectified": True}}, dyadic={}),
     "integrate_and_fire": _Example(
         options={
             reset: {"threshold": 0.7, "initial_share": share, "reset": reset}
