@@ -54,7 +54,7 @@ class AnalogNetwork(nn.Module):
         bias: bool = True,
         batch_norm: bool = False,
         activation: Callable[[Layer], nn.Module] | None = None,
-        backend: str = "ref",
+        backend: str,
     ) -> None:
         super().__init__()
         hidden = graph.weighted[:-1]

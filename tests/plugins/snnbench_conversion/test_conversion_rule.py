@@ -69,7 +69,8 @@ def by_hand(*weights, thresholds, initial_share=0.5, biases=None):
     """A converted dense network in float64 from its weights."""
     notation = "-".join(str(len(weight)) for weight in weights[:-1])
     graph = Network(notation).graph((len(weights[0][0]),), len(weights[-1]))
-    ann = AnalogNetwork(graph, generator=torch.Generator(), bias=biases is not None).double().frozen_copy()
+    generator = torch.Generator()
+    ann = AnalogNetwork(graph, generator=generator, bias=biases is not None, backend="ref").double().frozen_copy()
     for position, (synapse, weight) in enumerate(zip(ann.synapses, weights, strict=True)):
         synapse.weight.copy_(torch.as_tensor(weight))
         if biases is not None:

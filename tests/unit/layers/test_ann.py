@@ -11,7 +11,7 @@ from snnbench.layers import AnalogNetwork, DeployedAnalog, n_synapses, time_aver
 
 def make(notation, input_shape=(2, 6, 6), **kwargs):
     graph = Network(notation).graph(input_shape, 4)
-    return AnalogNetwork(graph, generator=torch.Generator().manual_seed(0), **kwargs)
+    return AnalogNetwork(graph, generator=torch.Generator().manual_seed(0), backend="ref", **kwargs)
 
 
 def samples(n=5, shape=(2, 6, 6)):
