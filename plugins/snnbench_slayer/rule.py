@@ -75,7 +75,9 @@ class SlayerRule(Rule):
         """Hyperparameters; the authors' are those of their examples for N-MNIST (300 ms) in slayerPytorch.
 
         Attributes:
-            lr: learning rate of Adam; the authors' is 0.01, with batches of 8 or 12.
+            lr: learning rate of Adam; the authors' is 0.01, with batches of 8 or 12. A step moves a neuron by up to lr
+                times the summed potentials of its inputs: where these are many, as the 1024 pooled neurons of
+                ``12c5-2a-64c5-2a``, the default throws the outputs far below the threshold, and 0.005 does not.
             amsgrad: Adam's second moment never falls, as in the authors' examples.
             schedule: of the learning rate over the budget; the authors' is constant.
             threshold: θ, of the membrane potential.
@@ -93,9 +95,12 @@ class SlayerRule(Rule):
             false_rate: the same for the others; 10 in 300 ms, and 30 in 1450 ms.
             window_start_ms: start of the window.
             window_stop_ms: end of the window; None: the end of the simulation.
-            dense_gain: factor on the starting weights U(±1/√n) of dense layers, n synapses a neuron, as the authors'.
-            conv_gain: the same for convolutions; where many spikes come in, as from images over 25 steps, about 10 with
-                a learning rate of 0.005 keeps neurons near the threshold, where ρ is not small.
+            dense_gain: factor g on the starting weights U(±1/√n) of dense layers, n synapses a neuron, as the authors'.
+                What comes in then spreads by g/√3 times the root mean square of the inputs' potentials, whatever n.
+            conv_gain: the same for convolutions. The authors' is 100, for the sparse events of N-MNIST. Images over 25
+                steps bring potentials around 3: with 100 neurons start at 20 thresholds and more above or below theirs,
+                where ρ is 0 and nothing is ever learned; with 10 at about 2. Too small a gain does less harm, since a
+                neuron at rest is but a threshold away.
             delays: hidden layers learn an axonal delay for each neuron (convolutions: for each channel).
             max_delay_ms: delays are kept within 0 and this; 62 steps are the limit of the Loihi chip.
             delay_init_ms: delays start from U(0, this).
@@ -120,7 +125,7 @@ class SlayerRule(Rule):
         window_start_ms: float = Field(0.0, ge=0)
         window_stop_ms: float | None = Field(None, gt=0)
         dense_gain: float = Field(10.0, gt=0)
-        conv_gain: float = Field(100.0, gt=0)
+        conv_gain: float = Field(10.0, gt=0)
         delays: bool = False
         max_delay_ms: float = Field(62.0, ge=0)
         delay_init_ms: float = Field(1.0, ge=0)
