@@ -258,6 +258,7 @@ def _execute(
     jobs = [
         Job(
             item.trial,
+            item.label,
             suite.name,
             item.code,
             settings.store,

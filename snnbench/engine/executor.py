@@ -18,7 +18,6 @@ from typing import TypeAlias
 
 from snnbench.engine.job import Job
 from snnbench.records.store import Store
-from snnbench.suite.plan import label
 from snnbench.types import Result, Status
 
 
@@ -61,7 +60,7 @@ def run_inline(jobs: Sequence[Job], *, maxfail: int = 0) -> Iterator[Event]:
     """
     failures = 0
     for job in jobs:
-        key, name = job.trial.key, label(job.trial)
+        key, name = job.trial.key, job.label
         yield TrialStarted(key, name)
         epochs: list[Event] = []
         job.log.parent.mkdir(parents=True, exist_ok=True)
@@ -156,7 +155,7 @@ class _Pool:
                 _kill(process)
 
     def _run(self, job: Job) -> None:
-        key, name = job.trial.key, label(job.trial)
+        key, name = job.trial.key, job.label
         self.events.put(TrialStarted(key, name))
         job.log.parent.mkdir(parents=True, exist_ok=True)
         timed_out, stored = threading.Event(), False

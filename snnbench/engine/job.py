@@ -20,6 +20,7 @@ class Job:
 
     Attributes:
         trial: what to run.
+        label: the trial in words.
         suite: in whose folder the result goes.
         code: digest of the source that runs it.
         store: the store's folder.
@@ -29,6 +30,7 @@ class Job:
     """
 
     trial: Trial
+    label: str
     suite: str
     code: str
     store: Path

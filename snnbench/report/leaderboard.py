@@ -242,8 +242,8 @@ def _verdict(differences: Sequence[Difference]) -> str:
         rest = "; no other difference is" if len(resolved) < len(differences) else ""
         return f"Resolved over {_counted(n_seeds, 'seed')}: {', '.join(resolved)}{rest}."
     if n_seeds < needed:
-        pairs = _counted(len(differences), "difference")
-        return f"No difference is resolved: to resolve one of {pairs} takes {needed} seeds, and there are {n_seeds}."
+        asked = "to resolve it" if len(differences) == 1 else f"to resolve any of the {len(differences)}"
+        return f"No difference is resolved: {asked} takes {needed} seeds, and there are {n_seeds}."
     return f"No difference is resolved over {n_seeds} seeds."
 
 

@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 from snnbench.records.frame import flatten
 from snnbench.records.statistics import LEVEL, holm, mean, sign_flip_p, standard_deviation, t_interval
-from snnbench.suite.plan import Planned
+from snnbench.suite.plan import Planned, row_digest, row_names
 from snnbench.suite.schema import Measure
-from snnbench.types import Named, Result, Trial, digest
+from snnbench.types import Result, Trial, digest
 
 NOT_RUN = "not run"
 """What stands for the status of a trial that has no result."""
@@ -203,10 +203,10 @@ def make_blocks(
         controls: names of the rules that are control rows.
     """
     found = {result.key: result for result in results}
-    names = _display_names([item.trial for item in planned])
+    names = row_names([item.trial for item in planned])
     groups: dict[str, list[Planned]] = {}
     for item in planned:
-        groups.setdefault(_row_digest(item.trial), []).append(item)
+        groups.setdefault(row_digest(item.trial), []).append(item)
     blocks: dict[str, list[Row]] = {}
     for group, items in groups.items():
         trial = items[0].trial
@@ -230,28 +230,10 @@ def _differences(rows: Iterable[Row], metric: str) -> tuple[Difference, ...]:
     )
 
 
-def _row_digest(trial: Trial) -> str:
-    """What is the same for all seeds of a row."""
-    return dataclasses.replace(trial, seed=0).key
-
-
 def _block_digest(trial: Trial) -> str:
     """What is the same for all rows of a block."""
     data = trial.to_json()
     return digest({name: value for name, value in data.items() if name not in ("rule", "params", "seed")})
-
-
-def _display_names(trials: Iterable[Trial]) -> dict[str, str]:
-    """Name each row by its rule, and by the parameters in which the suite's rows of this rule differ."""
-    variants: dict[str, list[Trial]] = {}
-    for trial in trials:
-        variants.setdefault(trial.rule, []).append(trial)
-    names = {}
-    for rule, same in variants.items():
-        differing = [name for name in same[0].params if len({repr(trial.params.get(name)) for trial in same}) > 1]
-        for trial in same:
-            names[_row_digest(trial)] = str(Named(rule, {name: trial.params.get(name) for name in differing}))
-    return names
 
 
 def _row(name: str, items: Sequence[Planned], found: Mapping[str, Result], *, control: bool) -> Row:

@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from math import isfinite
 from pathlib import Path
@@ -65,6 +65,7 @@ class Planned:
     """A trial and what is to be done about it.
 
     Attributes:
+        name: of the trial's row: its rule, with the parameters in which the suite's rows of this rule differ.
         state: ``run`` (nothing there), ``cached`` (nothing to do), ``stale`` (made by other code: run again),
             ``failed`` (crashed, timed out or interrupted: run again), ``skip`` (the rule declines).
         reason: why a trial is skipped, stale or failed.
@@ -79,16 +80,31 @@ class Planned:
     reason: str = ""
     result: Result | None = None
     source: str = ""
+    name: str = ""
 
     @property
     def label(self) -> str:
-        """The trial in words: rule/dataset/network/steps/seed."""
-        return label(self.trial)
+        """The trial in words: ``surrogate/digits/100/T16/0``, which are row, dataset, network, steps and seed."""
+        trial = self.trial
+        return f"{self.name or trial.rule}/{trial.task.dataset}/{trial.network}/T{trial.task.n_steps}/{trial.seed}"
 
 
-def label(trial: Trial) -> str:
-    """Name a trial for people: ``surrogate/digits/100/T16/0``."""
-    return f"{trial.rule}/{trial.task.dataset}/{trial.network}/T{trial.task.n_steps}/{trial.seed}"
+def row_digest(trial: Trial) -> str:
+    """Digest of what is the same for all seeds of a row of the leaderboard."""
+    return replace(trial, seed=0).key
+
+
+def row_names(trials: Iterable[Trial]) -> dict[str, str]:
+    """Name each row, by its digest: its rule, and the parameters in which these rows of the rule differ."""
+    variants: dict[str, list[Trial]] = {}
+    for trial in trials:
+        variants.setdefault(trial.rule, []).append(trial)
+    names = {}
+    for rule, same in variants.items():
+        differing = [name for name in same[0].params if len({repr(trial.params.get(name)) for trial in same}) > 1]
+        for trial in same:
+            names[row_digest(trial)] = str(Named(rule, {name: trial.params.get(name) for name in differing}))
+    return names
 
 
 def make_plan(
@@ -124,6 +140,8 @@ def make_plan(
             planned.append(
                 _compare(trial, code, reason, there.get(trial.key), suite.name, force=force, keep_stale=keep_stale)
             )
+    names = row_names(item.trial for item in planned)
+    planned = [replace(item, name=names[row_digest(item.trial)]) for item in planned]
     keys = [item.trial.key for item in planned]
     if len(set(keys)) < len(keys):
         twice = next(item for item in planned if keys.count(item.trial.key) > 1)

@@ -252,7 +252,7 @@ def test_what_the_seeds_resolve():
 
 def test_too_few_seeds_resolve_nothing_and_it_says_how_many_would():
     results = [done(trial(rule, seed), accuracy) for rule, accuracy in (("a", 0.9), ("b", 0.5)) for seed in range(3)]
-    text = "No difference is resolved: to resolve one of 1 difference takes 6 seeds, and there are 3."
+    text = "No difference is resolved: to resolve it takes 6 seeds, and there are 3."
     assert text in board(results).to_markdown()
 
 

@@ -90,6 +90,13 @@ def test_the_suite_goes_before_the_dataset_and_the_rule_before_the_suite(plan: P
     assert own.trial.params["lr"] == 2.0
 
 
+def test_rows_of_one_rule_are_told_apart_by_what_differs(plan: Planner):
+    rules = [{"name": "tiny", "params": {"lr": 0.5}}, {"name": "tiny", "params": {"lr": 2.0}}, {"name": "picky"}]
+    assert labels(plan(rule=rules))[:2] == ["tiny[lr=0.5]/blobs/5/T4/0", "tiny[lr=2.0]/blobs/5/T4/0"]
+    (chosen,) = plan(Choose(expression="0.5"), rule=rules)
+    assert chosen.label == "tiny[lr=0.5]/blobs/5/T4/0", "the name does not depend on what else is chosen"
+
+
 def test_an_empty_network_is_no_default(plan: Planner):
     (item,) = plan(task=[BLOBS | {"network": ""}])
     assert item.trial.network == ""
