@@ -157,6 +157,12 @@ def gradients_of(learner):
     return {("weight", name): weight.grad for name, weight in weights} | {("delay", n): d.grad for n, d in delays}
 
 
+def constant_input(task, *, size=3):
+    values = torch.rand(size, *task.input_shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    labels = torch.arange(size) % task.n_classes
+    return Batch(values, size, task.n_steps, task.dt_ms, targets=labels, constant=True, real_valued=True)
+
+
 def spiking_input(task, rate, *, size=3):
     generator = torch.Generator().manual_seed(5)
     values = torch.rand(task.n_steps, size, *task.input_shape, generator=generator)
@@ -167,6 +173,7 @@ def spiking_input(task, rate, *, size=3):
 DENSE = Task("none", Named("rate"), n_steps=40, dt_ms=1.0, input_shape=(12,), n_classes=3)
 FINE = Task("none", Named("rate"), n_steps=60, dt_ms=0.5, input_shape=(12,), n_classes=3)
 MAPS = Task("none", Named("rate"), n_steps=24, dt_ms=1.0, input_shape=(2, 7, 8), n_classes=3)
+IMAGES = Task("none", Named("direct"), n_steps=25, dt_ms=1.0, input_shape=(1, 13, 12), n_classes=3)
 
 CASES = {
     "dense": (DENSE, "9-7", {}),
@@ -178,6 +185,7 @@ CASES = {
     "short steps": (FINE, "9-7", {"window_stop_ms": 20}),
     "short steps, spike times": (FINE, "9-7", {"loss": "spike-time"}),
     "maps": (MAPS, "3c3-2a-6", {"conv_gain": 40.0}),
+    "the paper's layers on images": (IMAGES, "3c3-2a-4c3-2a", {}),
     "delays": (DENSE, "9-7", {"delays": True, "delay_init_ms": 6.0}),
     "delays, short steps": (FINE, "9-7", {"delays": True, "delay_init_ms": 6.0}),
     "delays of maps": (MAPS, "3c3-2a-6", {"delays": True, "delay_init_ms": 4.0, "conv_gain": 40.0}),
@@ -189,7 +197,7 @@ CASES = {
 def test_spikes_loss_and_gradients_are_those_of_the_sums(make, case, backend):
     task, network, given = CASES[case]
     learner, params = make(network, task, backend=backend, **given)
-    batch = spiking_input(task, 0.3 * task.dt_ms)
+    batch = constant_input(task) if task.encoding.name == "direct" else spiking_input(task, 0.3 * task.dt_ms)
     seen = {}
     learner.module(batch, seen.__setitem__)
     loss = learner.loss(batch)
@@ -197,7 +205,7 @@ def test_spikes_loss_and_gradients_are_those_of_the_sums(make, case, backend):
     weights = {name: weight.detach() for name, weight in weights_of(learner).items()}
     delays = {name: delay.detach() for name, delay in learner.module.delays.items()}
     literal = Literal(learner.module.graph, weights, delays, params, task.dt_ms, task.n_steps)
-    spikes, expected_loss, expected = literal.run(batch.inputs, batch.targets)
+    spikes, expected_loss, expected = literal.run(batch.dense, batch.targets)
     assert seen.keys() == spikes.keys()
     for name, train in seen.items():
         assert torch.equal(train.detach(), spikes[name]), name

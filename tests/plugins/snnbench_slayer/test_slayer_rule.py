@@ -4,7 +4,9 @@ import logging
 
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from snnbench_slayer.rule import SlayerRule
+from torch.nn import functional
 
 from snnbench import Batch, Context, Network, ParameterError, Task
 from snnbench.rule import checked_params
@@ -139,6 +141,41 @@ def test_no_delays_unless_asked_for_and_one_a_channel_in_maps(make):
     delays = make("4c3-2a-6", MAPS, delays=True).module.delays
     assert {name: tuple(delay.shape) for name, delay in delays.items()} == {"layer1": (4, 1, 1), "layer3": (6,)}
     assert all(0 <= delay.min() <= delay.max() < 1 for delay in delays.values())
+
+
+# --- convolutions on images ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def digits():
+    samples = load_digits()
+    return torch.tensor(samples.images[:, None] / 16, dtype=torch.float32), torch.tensor(samples.target)
+
+
+def shown(task, images, labels=None):
+    return Batch(images, len(images), task.n_steps, 1.0, targets=labels, constant=True, real_valued=True)
+
+
+def test_convolutions_on_images_start_near_their_threshold(make, digits):
+    task = Task("digits", Named("direct"), n_steps=25, dt_ms=1.0, input_shape=(1, 28, 28), n_classes=10)
+    images = functional.interpolate(digits[0][:20], size=(28, 28), mode="bilinear")
+    trains = recorded(make("12c5-2a-64c5-2a", task).deploy(None), shown(task, images)).trains
+    for name in ("layer1", "layer3"):
+        rates = trains[name].mean(0)
+        assert (rates > 0.7).float().mean() < 0.05, name  # of neurons that a gain of 100 drives, this is at least 20 %
+        assert 0.02 < rates.mean() < 0.2, name
+    assert all(0.02 < train.mean() < 0.4 for train in trains.values())
+
+
+def test_convolutions_learn_digits(make, digits):
+    images, labels = digits
+    task = Task("digits", Named("direct"), n_steps=25, dt_ms=1.0, input_shape=(1, 8, 8), n_classes=10)
+    learner = make("12c3-2a-24c3", task)
+    steps = torch.arange(1408).view(-1, 64).repeat(4, 1)
+    for number, chosen in enumerate(steps):
+        learner.train_step(shown(task, images[chosen], labels[chosen]), number / len(steps))
+    output = recorded(learner.deploy(None), shown(task, images[1408:])).trains["output"]
+    assert (output.sum(0).argmax(1) == labels[1408:]).float().mean() > 0.7  # with a gain of 100 below 0.45
 
 
 # --- what delays are for ---------------------------------------------------------------------------------------------
