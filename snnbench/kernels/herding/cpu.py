@@ -174,19 +174,19 @@ def _index(spike):  # type: ignore[no-untyped-def]
 
 @inner
 def _add(potential, row, positive):  # type: ignore[no-untyped-def]
-    """Add a row of weights, or subtract it; return how many potentials then call for a spike, or are not a number."""
+    """Add a row of weights, or subtract it; return whether a potential then calls for a spike, or is not a number."""
     half = potential.dtype.type(0.5)
-    above = np.int32(0)
+    above = False
     if positive:
         for j in range(len(potential)):
             p = potential[j] + row[j]
             potential[j] = p
-            above += np.int32(not p <= half)
+            above |= not p <= half  # of all forms of this, the one that leaves the loop to vector instructions
     else:
         for j in range(len(potential)):
             p = potential[j] - row[j]
             potential[j] = p
-            above += np.int32(not p <= half)
+            above |= not p <= half
     return above
 
 
