@@ -20,6 +20,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from snnbench.kernels.compiled import SharedKernel, flat, inner
+from snnbench.kernels.spike_times.gaps import gaps_after
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,7 +74,7 @@ class _SpikeTimes(torch.autograd.Function):
         # Notes on spikes: which one, after which event, what is left of a potential since then, and the slope.
         which, after = torch.empty((2, found.numel()), dtype=torch.int32)
         left, slope = weight.new_empty((2, found.numel()))
-        gaps, factors = _gaps(times_ms, offsets, tau_ms, equal_taus, duration_ms)
+        gaps, factors = gaps_after(times_ms, offsets, tau_ms, equal_taus, duration_ms)
         index, offsets, weight = index.contiguous(), offsets.contiguous(), weight.contiguous()
         if found.numel():
             _forward(
@@ -81,10 +82,11 @@ class _SpikeTimes(torch.autograd.Function):
                 flat(gaps), factors.numpy(), tau_ms, equal_taus, threshold, reset, max_spikes, duration_ms,
                 flat(found), flat(truncated), flat(n_found), flat(which), flat(after), flat(left), flat(slope),
             )  # fmt: skip
-        ctx.mark_non_differentiable(truncated)
         ctx.save_for_backward(index, offsets, weight, factors, n_found, which, after, left, slope)
         ctx.options = (width, tau_ms, equal_taus, reset, max(min_slope, threshold * torch.finfo(weight.dtype).eps))
-        return found, truncated.sum(1)
+        n_truncated = truncated.sum(1)
+        ctx.mark_non_differentiable(n_truncated)
+        return found, n_truncated
 
     @staticmethod
     @once_differentiable
@@ -104,24 +106,6 @@ class _SpikeTimes(torch.autograd.Function):
         return times, None, None, grad_weight, *[None] * 7
 
 
-def _gaps(
-    times_ms: Tensor, offsets: Tensor, tau_ms: float, equal_taus: bool, duration_ms: float
-) -> tuple[Tensor, Tensor]:
-    """Return how long it is from each event to the next one of its sample, or to the end, in units of τ.
-
-    And what happens meanwhile, ``[3, E]`` in the type of the times: factors from the potential to itself, from the
-    current to the potential, and from the current to itself.
-    """
-    times = times_ms.double()
-    next_ms = torch.cat((times[1:], times.new_full((1,), duration_ms)))[: len(times)]
-    if len(times):
-        next_ms[offsets[1:] - 1] = duration_ms
-    gaps = (next_ms.clamp_(max=duration_ms) - times).clamp_(min=0) / tau_ms
-    kept = torch.exp(-gaps)
-    fed, left = (gaps * kept, kept) if equal_taus else (-torch.expm1(-gaps) * kept, kept * kept)
-    return gaps, torch.stack((kept, fed, left)).to(times_ms.dtype)
-
-
 @inner
 def _advance(current, potential, w, hit, kept, fed, left, next_kept, next_fed, next_left, threshold):  # type: ignore[no-untyped-def]
     """Take neurons to an event, and mark those that may reach the threshold before the next one."""
@@ -134,7 +118,7 @@ def _advance(current, potential, w, hit, kept, fed, left, next_kept, next_fed, n
         potential[j] = u
         next_u = u * next_kept + i * next_fed
         # Above the threshold at the end, or a peak on the way: its height is at most i^2 / (2 i - u), for either ratio.
-        peaks = (i > u) & (i * next_left < next_u) & (i * i >= threshold * (two * i - u))
+        peaks = (i > u) & (i * next_left <= next_u) & (i * i >= threshold * (two * i - u))
         hit[j] = (next_u >= threshold) | peaks
 
 

@@ -62,8 +62,6 @@ def _padded(times_ms: Tensor, index: Tensor, offsets: Tensor) -> tuple[Tensor, T
     column = torch.arange(int(counts.max()) if len(counts) else 0, device=offsets.device)
     there = column < counts[:, None]
     place = torch.where(there, offsets[:-1, None] + column, 0)
-    if not len(index):
-        return times_ms.new_empty(place.shape), index.new_empty(place.shape)
     return torch.where(there, times_ms[place], torch.inf), index[place]
 
 
