@@ -437,10 +437,10 @@ def test_finite_differences_of_two_layers(seed, backend, taus):
 @pytest.mark.parametrize("dt", [1e-2, 1e-3])
 def test_a_simulation_with_a_clock(taus, dt):
     """It looks at the threshold at its steps only, on which inputs lie. Neurons that a hair decides are left out."""
-    events, weight = net(5, 40, n_samples=1)
+    events, weight = net(5, 120, n_samples=1)
     times = (events.times_ms * 50).round() / 50
     events = Events(times.sort().values, events.index, events.offsets)
-    options = {"threshold": 0.4, "reset": 0.4, "max_spikes": 20, "duration_ms": 4.0, **taus, "backend": "cpu"}
+    options = {"threshold": 0.8, "reset": 0.8, "max_spikes": 20, "duration_ms": 4.0, **taus, "backend": "cpu"}
     found, *_ = run(events, weight, **options)
     counts = found.isfinite().sum((0, 1))
     sure = torch.ones_like(counts, dtype=torch.bool)
@@ -457,7 +457,7 @@ def test_a_simulation_with_a_clock(taus, dt):
     arrivals = {}
     for time, i in zip(events.times_ms.tolist(), events.index.tolist(), strict=True):
         arrivals.setdefault(round(time / dt), []).append(i)
-    state, trains = np.zeros((2, 40)), [[] for _ in range(40)]  # potential and current
+    state, trains = np.zeros((2, 120)), [[] for _ in range(120)]  # potential and current
     for step in range(steps):
         for i in arrivals.get(step, ()):
             state[1] += weight[i].numpy()
