@@ -55,8 +55,9 @@ class HerdingStats(NamedTuple):
     """What learning from a batch came to.
 
     Attributes:
-        loss: scalar, the mean over samples of ½ Σ (max(0, estimate) - target)², with the estimate after T steps (of
-            ``relu_learn``: the output), before the sample was learned in full; infinite where spikes ran away.
+        loss: scalar, the mean over samples of ½ Σ (max(0, estimate) - target)², with a one-hot target and the estimate
+            that the sample's T steps came to, learning on the way (``relu_learn``: the output); infinite where spikes
+            ran away.
         updates: how many times weights were updated.
         operations: see the function that returns it.
     """
@@ -174,8 +175,8 @@ def relu_learn(
 ) -> HerdingStats:
     """Train the ReLU network that a spiking one stands in for: gradient descent, a sample at a time.
 
-    Layers are h = max(0, a), a = W[:, :]ᵀ h of the layer in front, the output included. The error h - target of the
-    output goes backward through every a ≥ 0; W -= η · h ⊗ error.
+    Every layer, the output included, is h = max(0, a) with a = h W of the h in front. The error h - target of the output
+    goes backward through units with a ≥ 0 only; W -= η · h ⊗ error.
 
     Args:
         inputs: ``[B, n_in]``.
