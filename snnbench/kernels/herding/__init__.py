@@ -175,8 +175,8 @@ def relu_learn(
 ) -> HerdingStats:
     """Train the ReLU network that a spiking one stands in for: gradient descent, a sample at a time.
 
-    Every layer, the output included, is h = max(0, a) with a = h W of the h in front. The error h - target of the output
-    goes backward through units with a ≥ 0 only; W -= η · h ⊗ error.
+    Every layer, the output included, is h = max(0, a) with a = h W of the h in front. The error of the output, h -
+    target, goes backward through units with a ≥ 0 only; W -= η · h ⊗ error.
 
     Args:
         inputs: ``[B, n_in]``.
