@@ -28,6 +28,7 @@ __device__ inline double lambert_w(double excess) {
     w = fma(w, p, -1.0);
     if (p < 0.01) return w;
     const double x = -exp(excess - 1.0);
+#pragma unroll 1
     for (int i = 0; i < 4; ++i) {
         const double power = exp(w);
         const double f = w * power - x;
