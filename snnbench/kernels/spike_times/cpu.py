@@ -78,7 +78,7 @@ class _SpikeTimes(torch.autograd.Function):
         index, offsets, weight = index.contiguous(), offsets.contiguous(), weight.contiguous()
         if found.numel():
             _forward(
-                len(index) * n_out, flat(times_ms.double()), flat(index), flat(offsets), flat(weight), n_out, width,
+                len(index) * n_out, flat(times_ms.double().contiguous()), flat(index), flat(offsets), flat(weight), n_out, width,
                 flat(gaps), factors.numpy(), tau_ms, equal_taus, threshold, reset, max_spikes, duration_ms,
                 flat(found), flat(truncated), flat(n_found), flat(which), flat(after), flat(left), flat(slope),
             )  # fmt: skip

@@ -11,7 +11,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 
 from snnbench import BackendError, Events, ParameterError
 from snnbench.kernels import in_order, spike_times
@@ -252,10 +252,11 @@ def test_without_gradients(backend):
     torch.testing.assert_close(torch.autograd.grad(found.sum(), of_weight)[0], torch.full_like(weight, -8 / 9))
 
 
-def test_weights_in_any_layout(backend):
+def test_weights_and_events_in_any_layout(backend):
     events, weight = net(0, 40)
-    transposed = weight.T.contiguous().T
-    results = [run(events, w, **OPTIONS, backend=backend) for w in (weight, transposed)]
+    gapped = Events(*(x.repeat_interleave(2)[::2] for x in (events.times_ms, events.index, events.offsets)))
+    given = ((events, weight), (gapped, weight.T.contiguous().T))
+    results = [run(*arguments, **OPTIONS, backend=backend) for arguments in given]
     gradients = [torch.autograd.grad(found[found.isfinite()].sum(), leaves) for found, _, *leaves in results]
     assert torch.equal(results[0][0], results[1][0])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
@@ -506,6 +507,7 @@ def train_of(pairs, weights, taus, shift=0.0, scale=1.0):
 
 
 @pytest.mark.parametrize("ratio", RATIOS)
+@settings(deadline=None)  # the first call may compile
 @given(pairs=inputs, weights=weights, shift=st.integers(1, 1000))
 def test_later_inputs_give_later_spikes(ratio, pairs, weights, shift):
     found, *_ = train_of(pairs, weights, RATIOS[ratio])
@@ -514,6 +516,7 @@ def test_later_inputs_give_later_spikes(ratio, pairs, weights, shift):
 
 
 @pytest.mark.parametrize("ratio", RATIOS)
+@settings(deadline=None)  # the first call may compile
 @given(pairs=inputs, weights=weights)
 def test_input_times_move_every_spike_by_as_much(ratio, pairs, weights):
     found, _, times, weight = train_of(pairs, weights, RATIOS[ratio])
@@ -522,6 +525,7 @@ def test_input_times_move_every_spike_by_as_much(ratio, pairs, weights):
 
 
 @pytest.mark.parametrize("ratio", RATIOS)
+@settings(deadline=None)  # the first call may compile
 @given(pairs=inputs, weights=weights, exponent=st.integers(-20, 20))
 def test_the_unit_of_weights_changes_nothing(ratio, pairs, weights, exponent):
     found, *_ = train_of(pairs, weights, RATIOS[ratio])
@@ -530,6 +534,7 @@ def test_the_unit_of_weights_changes_nothing(ratio, pairs, weights, exponent):
 
 
 @pytest.mark.parametrize("ratio", RATIOS)
+@settings(deadline=None)  # the first call may compile
 @given(pairs=inputs, weights=weights, order=st.randoms(use_true_random=False))
 def test_inputs_at_one_time_come_in_any_order(ratio, pairs, weights, order):
     pairs = [(time // 8 * 8, i) for time, i in pairs]  # few different times
@@ -540,6 +545,7 @@ def test_inputs_at_one_time_come_in_any_order(ratio, pairs, weights, order):
     assert torch.equal(truncated, truncated_again)
 
 
+@settings(deadline=None)  # the first call may compile
 @given(
     times=st.lists(st.lists(st.lists(st.floats(-1e6, 1e6, width=32), max_size=5), min_size=3, max_size=3), max_size=4),
     dtype=st.sampled_from([torch.float32, torch.float64]),
