@@ -78,9 +78,10 @@ class _SpikeTimes(torch.autograd.Function):
         index, offsets, weight = index.contiguous(), offsets.contiguous(), weight.contiguous()
         if found.numel():
             _forward(
-                len(index) * n_out, flat(times_ms.double().contiguous()), flat(index), flat(offsets), flat(weight), n_out, width,
-                flat(gaps), factors.numpy(), tau_ms, equal_taus, threshold, reset, max_spikes, duration_ms,
-                flat(found), flat(truncated), flat(n_found), flat(which), flat(after), flat(left), flat(slope),
+                len(index) * n_out, flat(times_ms.double().contiguous()), flat(index), flat(offsets), flat(weight),
+                n_out, width, flat(gaps), factors.numpy(), tau_ms, equal_taus, threshold, reset, max_spikes,
+                duration_ms, flat(found), flat(truncated), flat(n_found),
+                flat(which), flat(after), flat(left), flat(slope),
             )  # fmt: skip
         ctx.save_for_backward(index, offsets, weight, factors, n_found, which, after, left, slope)
         ctx.options = (width, tau_ms, equal_taus, reset, max(min_slope, threshold * torch.finfo(weight.dtype).eps))
