@@ -326,7 +326,8 @@ def report(
         settings: where.
         out: folder for ``leaderboard.csv`` and ``leaderboard.md``; None: the suite's folder in the store.
         over: a parameter of the rules; test accuracy over it is drawn, too, as ``accuracy-over-<parameter>.png`` and
-            ``.pdf``.
+            ``.pdf``. Or ``operations``: of each row, the accuracy if it has to answer early, over the operations that
+            it has taken by then; also as ``accuracy-over-operations.csv``.
 
     Raises:
         UsageError: the suite is wrong, or no result has the parameter ``over``.
@@ -340,14 +341,27 @@ def report(
     write_atomically(folder / "leaderboard.csv", leaderboard.to_csv().encode())
     write_atomically(folder / "leaderboard.md", leaderboard.to_markdown().encode())
     if over is not None:
-        _draw_over(over, [item.result for item in planned if item.result is not None], folder)
+        _draw_over(over, planned, Store(settings.store), folder)
     return leaderboard
 
 
-def _draw_over(parameter: str, results: Sequence[Result], folder: Path) -> None:
-    from snnbench.report.figures import accuracy_over, draw_accuracy_over
+def _draw_over(parameter: str, planned: Sequence[Planned], store: Store, folder: Path) -> None:
+    from snnbench.report import figures
 
-    figure = draw_accuracy_over(accuracy_over(results, parameter), parameter)
+    there = [(item, item.result) for item in planned if item.result is not None]
+    if parameter == figures.OPERATIONS:
+        guesses = figures.early_guesses(
+            (item.label.removesuffix(f"/{item.trial.seed}"), result, store.arrays(item.source, result.key))
+            for item, result in there
+            if result.status == "done"
+        )
+        table = figures.guesses_table(guesses).to_csv(index=False)
+        write_atomically(folder / f"accuracy-over-{parameter}.csv", table.encode())
+        figure = figures.draw_early_guesses(guesses)
+    else:
+        figure = figures.draw_accuracy_over(
+            figures.accuracy_over([result for _, result in there], parameter), parameter
+        )
     for suffix in ("png", "pdf"):
         content = BytesIO()
         figure.savefig(content, format=suffix, dpi=200)

@@ -681,7 +681,8 @@ def report(
         Path | None, typer.Option("--out", metavar="DIR", help="Folder for the files; else the suite's in the store.")
     ] = None,
     over: Annotated[
-        str | None, typer.Option("--over", metavar="PARAM", help="Draw test accuracy over this parameter, too.")
+        str | None,
+        typer.Option("--over", metavar="PARAM", help="Draw accuracy over this parameter, or over 'operations', too."),
     ] = None,
     store: StoreOption = Path("results"),
     data_dir: DataOption = None,

@@ -12,6 +12,9 @@ from snnbench.errors import ContractError
 from snnbench.layers import fan_out, n_synapses
 from snnbench.types import Batch, Decoder, Events, Graph, LayerRecord, Pooling, SpikeRecord
 
+_COUNTED_AT_ONCE = 2**22
+"""Spikes are counted in double precision, this many at a time: the copy of a whole train may be too large."""
+
 _ROUNDING = 1e-6
 """An event so little (relatively) behind the end of a step is at its end: times in single precision are no better."""
 
@@ -254,10 +257,15 @@ class _BatchCounts:
 
     def add_dense(self, layer: str, train: Tensor, fan: Tensor) -> None:
         """Count ``[T, B, n]``; signed spikes count as spikes."""
-        size = train.to(torch.float64).abs()
-        self.spikes[layer] = size.sum((0, 1)).cpu().numpy()
-        self.cumulative[layer] = size.sum(2).cumsum(0).cpu().numpy()
-        self.layer_sops[layer] = (size @ fan).cumsum(0).cpu().numpy()
+        spikes, steps, sops = torch.zeros_like(fan), [], []
+        for some in train.split(max(1, _COUNTED_AT_ONCE // train[0].numel())):
+            size = some.to(torch.float64).abs()
+            spikes += size.sum((0, 1))
+            steps.append(size.sum(2))
+            sops.append(size @ fan)
+        self.spikes[layer] = spikes.cpu().numpy()
+        self.cumulative[layer] = torch.cat(steps).cumsum(0).cpu().numpy()
+        self.layer_sops[layer] = torch.cat(sops).cumsum(0).cpu().numpy()
         self.clocked[layer] = train.shape[0] * train.shape[2]
 
     def add_events(self, layer: str, train: Events, steps: Tensor, sample: Tensor, fan: Tensor, n_steps: int) -> None:

@@ -23,6 +23,7 @@ from snnbench.engine.clock import StepClock, synchronise
 from snnbench.engine.data import TaskData
 from snnbench.engine.graphs import CapturedSteps
 from snnbench.engine.measures import collapse_reason, decide, measure
+from snnbench.engine.memory import large_blocks_given_back
 from snnbench.engine.provenance import provenance
 from snnbench.engine.recorder import CountingRecorder, SilentRecorder
 from snnbench.errors import ContractError
@@ -305,7 +306,7 @@ class _Run:
 
     def _record(self, deployed: Deployed, indices: Tensor, *, counts: bool) -> SpikeRecord:
         recorder = self._recorder(deployed, counts=counts)
-        with torch.inference_mode():
+        with torch.inference_mode(), large_blocks_given_back():
             for batch in self.data.evaluation_batches(indices, EVALUATION_BATCH):
                 recorder.record(deployed.infer, batch)
         return recorder.result()

@@ -7,7 +7,6 @@ open as long as the parent lives; when it ends, the worker ends too.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import os
@@ -15,9 +14,9 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 
 from snnbench.engine.job import Job
+from snnbench.engine.memory import keep_freed_memory
 
 
 def main() -> None:
@@ -35,19 +34,6 @@ def main() -> None:
 
     job.run(on_epoch, own_process=True)
     events.write(json.dumps({"stored": True}) + "\n")
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep memory that is freed, for the next tensor of the size; elsewhere do nothing.
-
-    Otherwise every large tensor is mapped anew and given back, and its first touch is a page fault every 4 KiB, which
-    costs several times the writing itself. The tensors of a step then lie where those of the step before lay.
-    """
-    m_trim_threshold, m_mmap_max = -1, -4  # of <malloc.h>
-    with suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(m_mmap_max, 0)
-        mallopt(m_trim_threshold, 2**31 - 1)
 
 
 def _end_with_parent() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
 
 from snnbench.errors import UsageError
 from snnbench.records.statistics import mean
@@ -64,6 +67,69 @@ def draw_accuracy_over(curves: Curves, parameter: str) -> Figure:
     values = {value for points in curves.values() for value in points}
     if min(values) > 0 and max(values) > 10 * min(values):
         axes.set_xscale("log")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+OPERATIONS = "operations"
+"""Accuracy over this is not over a parameter: see ``early_guesses``."""
+
+
+class Guesses(NamedTuple):
+    """A row's accuracy if it has to answer early, and what it has cost by then; means over seeds.
+
+    Attributes:
+        times_ms: ``[K]`` ends of steps.
+        accuracy: ``[K]``.
+        operations: ``[K]`` synaptic operations and multiply-accumulates per sample so far.
+    """
+
+    times_ms: np.ndarray
+    accuracy: np.ndarray
+    operations: np.ndarray
+
+
+def early_guesses(rows: Iterable[tuple[str, Result, Mapping[str, np.ndarray]]]) -> dict[str, Guesses]:
+    """Collect what deployed networks would have answered after each step, and the operations that it took.
+
+    Products of real-valued inputs (MACs) are counted from the first step on: where the input is constant, that is when
+    they are made.
+
+    Args:
+        rows: name of the row, result, and the arrays stored with it; one entry a seed.
+
+    Raises:
+        UsageError: no result is done.
+    """
+    seeds: dict[str, list[Guesses]] = defaultdict(list)
+    for name, result, arrays in rows:
+        if result.status == "done":
+            operations = arrays["sops_over_time"] + result.metrics["macs_per_sample"]
+            seeds[name].append(Guesses(arrays["times_ms"], arrays["accuracy_over_time"], operations))
+    if not seeds:
+        raise UsageError("no result of this suite is done, so there is nothing to draw", hint="run the suite first")
+    return {
+        name: Guesses(*(np.mean(part, axis=0) for part in zip(*found, strict=True))) for name, found in seeds.items()
+    }
+
+
+def guesses_table(guesses: Mapping[str, Guesses]) -> pd.DataFrame:
+    """Lay out ``early_guesses`` as a table with one line a row and step."""
+    tables = [pd.DataFrame(found._asdict()).assign(row=name) for name, found in guesses.items()]
+    return pd.concat(tables)[["row", *Guesses._fields]]
+
+
+def draw_early_guesses(guesses: Mapping[str, Guesses]) -> Figure:
+    """Draw ``early_guesses``: a line a row, a point a step."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.add_subplot(
+        xlabel="operations per sample (SOPs and MACs)", ylabel="test accuracy if it answers then, %", xscale="log"
+    )
+    for name, found in guesses.items():
+        axes.plot(found.operations, 100 * found.accuracy, marker=".", label=name)
     axes.grid(alpha=0.3)
     axes.legend()
     return figure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from snnbench.engine.worker import keep_freed_memory
+from snnbench.engine.memory import keep_freed_memory
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -111,7 +111,8 @@ def test_a_convolution_and_a_pool_are_neurons_with_windows():
 @pytest.mark.parametrize("notation", ["6", "2c3-2a-5"])
 @pytest.mark.parametrize("ratio", [1, 2])
 def test_gradients_of_first_spikes_are_those_of_finite_differences(notation: str, ratio: int):
-    given = params(**{**LIVELY, "loss": "first-spike", "tau_ratio": ratio, "min_slope": 0.0, "max_spikes": [1] if ratio == 1 else [4]})
+    exact = {"loss": "first-spike", "tau_ratio": ratio, "min_slope": 0.0, "max_spikes": [1] if ratio == 1 else [4]}
+    given = params(**{**LIVELY, **exact})
     stack = stack_of(notation, given, seed=2)
     learner = MultispikeLearner(stack, given, 20.0)
     one = batch()
