@@ -24,6 +24,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import partial
+from math import sqrt
 from typing import TYPE_CHECKING, Literal, NamedTuple, Self, TypeVar
 
 import torch
@@ -60,6 +61,10 @@ Value = TypeVar("Value", int, float)
 SYN_SHARE = 0.65
 """Synaptic time constant where none is given, as a share of the presentation: 130 ms of 200 ms in the authors' runs."""
 
+FIRST_THRESHOLD, THRESHOLD = 0.03, 0.15
+"""Thresholds where none are given, over √n. Those of the authors' scripts lie between 0.02 and 0.03 in first layers, in
+which few of many inputs spike, and between 0.07 and 0.18 in the others; their weights start from U(-1, 1)."""
+
 DECODERS: dict[str, Decoder] = {"spike-count": "count", "first-spike": "first-spike"}
 """What decides, by the loss that was trained on."""
 
@@ -91,7 +96,8 @@ class MultispikeRule(Rule):
             tau_loss_ms: scale on which first spikes are compared; None: a fiftieth of the presentation.
             tau_syn_ms: synaptic time constant; None: ``SYN_SHARE`` of the presentation.
             tau_ratio: τ_mem / τ_syn; 1 goes with a single spike only.
-            threshold: θ / τ_mem.
+            threshold: θ / τ_mem. None: ``FIRST_THRESHOLD`` √n in the first layer that has weights, ``THRESHOLD`` √n in
+                the others, with n synapses a neuron.
             max_spikes: of a neuron in a sample; with 1 it is silent after its first, which is no loss of spikes.
             init: distribution of the starting weights.
             init_mean: its mean.
@@ -112,7 +118,7 @@ class MultispikeRule(Rule):
         tau_loss_ms: float | None = Field(None, gt=0)
         tau_syn_ms: float | None = Field(None, gt=0)
         tau_ratio: Literal[1, 2] = 2
-        threshold: tuple[float, ...] = (0.77, 5.0)
+        threshold: tuple[float, ...] | None = None
         max_spikes: tuple[int, ...] = (30,)
         init: Literal["uniform", "normal"] = "uniform"
         init_mean: tuple[float, ...] = (0.0,)
@@ -123,7 +129,7 @@ class MultispikeRule(Rule):
 
         @model_validator(mode="after")
         def _consistent(self) -> Self:
-            if min(self.threshold, default=0) <= 0:
+            if self.threshold is not None and min(self.threshold, default=0) <= 0:
                 raise ValueError("every threshold is positive")
             if min(self.max_spikes, default=0) < 1:
                 raise ValueError("every neuron may spike once at least: max_spikes are 1 or more")
@@ -209,7 +215,12 @@ class EventStack(nn.Module):
         self.tau_mem_ms = params.tau_ratio * self.tau_syn_ms
         self.min_slope = params.min_slope
         n_layers = len(graph.weighted)
-        self.thresholds = per_layer("threshold", params.threshold, n_layers)
+        scales = (FIRST_THRESHOLD, *(THRESHOLD for _ in graph.weighted[1:]))
+        self.thresholds = (
+            tuple(scale * sqrt(layer.fan_in) for scale, layer in zip(scales, graph.weighted, strict=True))
+            if params.threshold is None
+            else per_layer("threshold", params.threshold, n_layers)
+        )
         self.max_spikes = per_layer("max_spikes", params.max_spikes, n_layers)
         means = per_layer("init_mean", params.init_mean, n_layers)
         spreads = per_layer("init_spread", params.init_spread, n_layers)

@@ -20,8 +20,8 @@ from snnbench.engine.recorder import CountingRecorder
 from snnbench.rule import Deployed
 from snnbench.types import Batch, Decoder, Events, Graph, Layer, Pooling, SpikeRecord
 
-BOUNDARY_STEPS = 1e-4
-"""An event this close (in steps) behind the end of a step lies on it: times are rounded in float32."""
+BOUNDARY = 1e-6
+"""An event this share of its time behind the end of a step lies on it: times are rounded in float32."""
 
 
 class Train(NamedTuple):
@@ -135,7 +135,7 @@ def on_grid(train: Tensor | Events, n_steps: int, dt_ms: float, n_neurons: int) 
     signs = [1.0] * len(index) if train.sign is None else train.sign.tolist()
     for sample in range(size):
         for event in range(offsets[sample], offsets[sample + 1]):
-            step = max(int(np.ceil(times_ms[event] / dt_ms - BOUNDARY_STEPS)) - 1, 0)
+            step = max(int(np.ceil(times_ms[event] / dt_ms * (1 - BOUNDARY))) - 1, 0)
             counts[step, sample, index[event]] += 1
             signed[step, sample, index[event]] += signs[event]
             first_ms[sample, index[event]] = min(first_ms[sample, index[event]], times_ms[event])
@@ -198,7 +198,7 @@ def _spike_evidence(decoder: Decoder, train: Train, times_ms: np.ndarray) -> np.
     if decoder == "count":
         silent = train.counts.sum(axis=2, keepdims=True).cumsum(axis=0) == 0
         return np.where(silent, -np.inf, train.signed.cumsum(axis=0))
-    seen = train.first_ms <= times_ms[:, None, None] + BOUNDARY_STEPS * times_ms[0]
+    seen = train.first_ms <= times_ms[:, None, None] * (1 + BOUNDARY)
     return np.where(seen, -train.first_ms, -np.inf)
 
 

@@ -220,6 +220,11 @@ def test_starting_weights():
     assert weights[0].std().item() == pytest.approx(0.5, rel=0.02)
 
 
+def test_thresholds_grow_with_the_number_of_synapses_unless_they_are_given():
+    assert stack_of("2c3-2a-5", params()).thresholds == pytest.approx((0.03 * 18**0.5, 0.15 * 2**0.5, 0.15 * 5**0.5))
+    assert stack_of("2c3-2a-5", params(threshold=[1.0, 2.0])).thresholds == (1.0, 1.0, 2.0)
+
+
 def test_values_per_layer():
     assert per_layer("threshold", (1.0,), 3) == (1.0, 1.0, 1.0)
     assert per_layer("threshold", (1.0, 2.0), 3) == (1.0, 1.0, 2.0)

@@ -21,6 +21,7 @@ SHIPPED = {
     "tssl-bp": "snnbench_tssl_bp",
     "reset-aware": "snnbench_reset_aware",
     "deep-spiking": "snnbench_deep_spiking",
+    "multispike": "snnbench_multispike",
 }
 NOT_HERE_YET = {
     "cifar-10", "cifar-100", "cifar10-dvs", "dvs-gesture", "imagenet", "nmnist", "shd", "tidigits",
