@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import time
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from snnbench import __version__
@@ -47,3 +49,24 @@ def cpu_model() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+class OtherWork:
+    """What other processes do on this machine from when this is made on: it disturbs whatever is timed meanwhile."""
+
+    def __init__(self) -> None:
+        self._started_s = time.perf_counter()
+        self._others_s = _others_s()
+
+    def cores(self) -> float:
+        """Return how many cores other processes have kept busy, on average."""
+        elapsed_s = time.perf_counter() - self._started_s
+        return max(_others_s() - self._others_s, 0.0) / max(elapsed_s, 1e-9)
+
+
+def _others_s() -> float:
+    """Processor time since the machine was started, less what this process has used."""
+    machine, own = psutil.cpu_times()._asdict(), os.times()
+    # guests are in user already
+    idle = ("idle", "iowait", "guest", "guest_nice")
+    return sum(value for name, value in machine.items() if name not in idle) - own.user - own.system

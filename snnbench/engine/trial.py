@@ -24,7 +24,7 @@ from snnbench.engine.data import TaskData
 from snnbench.engine.graphs import CapturedSteps
 from snnbench.engine.measures import collapse_reason, decide, measure
 from snnbench.engine.memory import large_blocks_given_back
-from snnbench.engine.provenance import provenance
+from snnbench.engine.provenance import OtherWork, provenance
 from snnbench.engine.recorder import CountingRecorder, SilentRecorder
 from snnbench.errors import ContractError
 from snnbench.plugins import Host
@@ -117,7 +117,7 @@ def run_trial(
         own_process: the process runs nothing else, so its peak memory is the trial's.
         concurrent: trials that run at the same time; timings of more than one are marked.
     """
-    started, clock = datetime.now(UTC), time.perf_counter()
+    started, clock, others = datetime.now(UTC), time.perf_counter(), OtherWork()
     device = torch.device(trial.device)
     origins = [
         found.origin
@@ -135,7 +135,7 @@ def run_trial(
         logger.exception("the trial crashed")
         reason = f"{type(error).__name__}: {error}".strip()
         outcome = Outcome(Result.without_measures(trial, code, "crashed", reason))
-    facts["wall_s"] = round(time.perf_counter() - clock, 3)
+    facts |= {"wall_s": round(time.perf_counter() - clock, 3), "other_cores": round(others.cores(), 2)}
     return replace(outcome, result=replace(outcome.result, provenance={**facts, **outcome.result.provenance}))
 
 

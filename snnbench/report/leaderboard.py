@@ -161,7 +161,7 @@ class Leaderboard:
         if any(row.stale for row in rows):
             yield f"{_STALE} made by other code than is installed; snnbench run makes it anew."
         if any(row.parallel for row in rows):
-            yield f"{_PARALLEL} timed while other trials ran on the same machine."
+            yield f"{_PARALLEL} timed while the machine was busy with other trials or programs, too."
         for machine in sorted(set[str]().union(*(row.machines for row in rows))):
             yield f"Ran on {machine}."
         for row in rows:

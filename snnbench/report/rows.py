@@ -22,6 +22,9 @@ from snnbench.suite.schema import Measure
 from snnbench.types import Result, Trial, digest
 
 NOT_RUN = "not run"
+
+BUSY_CORES = 0.5
+"""Timings of a trial are marked if other processes kept more cores busy than this, on average."""
 """What stands for the status of a trial that has no result."""
 
 
@@ -129,8 +132,11 @@ class Row:
 
     @property
     def parallel(self) -> bool:
-        """Trials ran side by side, so timings are not a rule's own."""
-        return any(result.provenance.get("concurrent", 1) > 1 for result in self.results)
+        """Other trials or programs kept the machine busy meanwhile, so timings are not a rule's own."""
+        return any(
+            result.provenance.get("concurrent", 1) > 1 or result.provenance.get("other_cores", 0.0) > BUSY_CORES
+            for result in self.results
+        )
 
     @property
     def machines(self) -> set[str]:

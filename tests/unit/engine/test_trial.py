@@ -87,6 +87,7 @@ def test_a_trial_learns_and_records(run: Run, files):
     assert absent == set(result.missing)
     assert all(result.missing.values())
     assert result.provenance["concurrent"] == 1
+    assert result.provenance["other_cores"] >= 0
     assert result.provenance["plugins"]["tiny_plugin.py"].startswith("file ")
     assert set(files(result)) >= {"json", "npz", "safetensors"}
 

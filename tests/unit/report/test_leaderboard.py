@@ -29,9 +29,13 @@ def trial(rule, seed, *, task=DIRECT, network="100", **params):
     return Trial(rule, {"batch_size": 32, **params}, task, network, seed, Budget(epochs=1), "digest")
 
 
-def done(of, accuracy, *, code=CODE, concurrent=1, missing=None, **metrics):
+def done(of, accuracy, *, code=CODE, concurrent=1, other_cores=0.0, missing=None, **metrics):
     metrics = {"test_accuracy": accuracy, "test_accuracy_last_epoch": accuracy, "train_s": 2.0, **metrics}
-    facts = {"concurrent": concurrent, "deployment": {"decoder": "count", "pooling": "none"}}
+    facts = {
+        "concurrent": concurrent,
+        "other_cores": other_cores,
+        "deployment": {"decoder": "count", "pooling": "none"},
+    }
     return Result(of.key, code, "done", of, metrics=metrics, missing=missing or {}, provenance=facts)
 
 
@@ -137,9 +141,10 @@ def test_stale_and_parallel_results_are_marked():
     assert "2‡" in text
     assert text.count("‡") == 2  # the one cell and its footnote
     assert "made by other code" in text
-    markless = shown(board([done(trial("a", 0), 0.9)]))
+    markless = shown(board([done(trial("a", 0), 0.9, other_cores=0.3)]))
     assert "†" not in markless
     assert "‡" not in markless
+    assert "2‡" in shown(board([done(trial("a", 0), 0.9, other_cores=0.9)]))
 
 
 def test_a_rule_is_named_with_the_parameters_that_differ():
