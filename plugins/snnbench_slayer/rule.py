@@ -97,10 +97,9 @@ class SlayerRule(Rule):
             window_stop_ms: end of the window; None: the end of the simulation.
             dense_gain: factor g on the starting weights U(±1/√n) of dense layers, n synapses a neuron, as the authors'.
                 What comes in then spreads by g/√3 times the root mean square of the inputs' potentials, whatever n.
-            conv_gain: the same for convolutions. The authors' is 100, for the sparse events of N-MNIST. Images over 25
-                steps bring potentials around 3: with 100 neurons start at 20 thresholds and more above or below theirs,
-                where ρ is 0 and nothing is ever learned; with 10 at about 2. Too small a gain does less harm, since a
-                neuron at rest is but a threshold away.
+            conv_gain: the same for convolutions; the authors' is 100, for sparse events. Give 10 for images: over 25 steps
+                they bring potentials around 3, and with 100 neurons start at 20 thresholds and more above or below
+                theirs, where ρ is 0 and nothing is ever learned; with 10 at about 2.
             delays: hidden layers learn an axonal delay for each neuron (convolutions: for each channel).
             max_delay_ms: delays are kept within 0 and this; 62 steps are the limit of the Loihi chip.
             delay_init_ms: delays start from U(0, this).
@@ -125,7 +124,7 @@ class SlayerRule(Rule):
         window_start_ms: float = Field(0.0, ge=0)
         window_stop_ms: float | None = Field(None, gt=0)
         dense_gain: float = Field(10.0, gt=0)
-        conv_gain: float = Field(10.0, gt=0)
+        conv_gain: float = Field(100.0, gt=0)
         delays: bool = False
         max_delay_ms: float = Field(62.0, ge=0)
         delay_init_ms: float = Field(1.0, ge=0)

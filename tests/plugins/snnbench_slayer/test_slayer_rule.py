@@ -159,7 +159,7 @@ def shown(task, images, labels=None):
 def test_convolutions_on_images_start_near_their_threshold(make, digits):
     task = Task("digits", Named("direct"), n_steps=25, dt_ms=1.0, input_shape=(1, 28, 28), n_classes=10)
     images = functional.interpolate(digits[0][:20], size=(28, 28), mode="bilinear")
-    trains = recorded(make("12c5-2a-64c5-2a", task).deploy(None), shown(task, images)).trains
+    trains = recorded(make("12c5-2a-64c5-2a", task, conv_gain=10.0).deploy(None), shown(task, images)).trains
     for name in ("layer1", "layer3"):
         rates = trains[name].mean(0)
         assert (rates > 0.7).float().mean() < 0.05, name  # of neurons that a gain of 100 drives, this is at least 20 %
@@ -170,7 +170,7 @@ def test_convolutions_on_images_start_near_their_threshold(make, digits):
 def test_convolutions_learn_digits(make, digits):
     images, labels = digits
     task = Task("digits", Named("direct"), n_steps=25, dt_ms=1.0, input_shape=(1, 8, 8), n_classes=10)
-    learner = make("12c3-2a-24c3", task)
+    learner = make("12c3-2a-24c3", task, conv_gain=10.0)
     steps = torch.arange(1408).view(-1, 64).repeat(4, 1)
     for number, chosen in enumerate(steps):
         learner.train_step(shown(task, images[chosen], labels[chosen]), number / len(steps))

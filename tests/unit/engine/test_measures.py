@@ -121,6 +121,7 @@ def test_measures_of_a_record_by_hand():
         "decision_latency_ms": 3.0,
         "t95_ms": 3.0,
         "first_spike_ms": 2.5,
+        "truncated_share": None,
     }
     assert arrays["accuracy_over_time"].tolist() == [0, 0, 1, 1]
     assert arrays["spikes_over_time"].tolist() == [0, 1, 3.5, 4.5]
