@@ -97,9 +97,9 @@ class SlayerRule(Rule):
             window_stop_ms: end of the window; None: the end of the simulation.
             dense_gain: factor g on the starting weights U(±1/√n) of dense layers, n synapses a neuron, as the authors'.
                 What comes in then spreads by g/√3 times the root mean square of the inputs' potentials, whatever n.
-            conv_gain: the same for convolutions; the authors' is 100, for sparse events. Give 10 for images: over 25 steps
-                they bring potentials around 3, and with 100 neurons start at 20 thresholds and more above or below
-                theirs, where ρ is 0 and nothing is ever learned; with 10 at about 2.
+            conv_gain: the same for convolutions; the authors' is 100, for sparse events. Give 10 for images: over 25
+                steps they bring potentials around 3, and with 100 neurons start at 20 thresholds and more above or
+                below theirs, where ρ is 0 and nothing is ever learned; with 10 at about 2.
             delays: hidden layers learn an axonal delay for each neuron (convolutions: for each channel).
             max_delay_ms: delays are kept within 0 and this; 62 steps are the limit of the Loihi chip.
             delay_init_ms: delays start from U(0, this).

@@ -18,7 +18,7 @@ from snnbench.records.statistics import seeds_needed
 from snnbench.report.rows import COLUMNS, ENERGY, NOT_RUN, Block, Column, Difference, Row, make_blocks
 from snnbench.suite.plan import Planned
 from snnbench.suite.schema import Measure, Suite
-from snnbench.types import Result, Selection, Trial, canonical_json
+from snnbench.types import METRICS, Result, Selection, Trial, canonical_json
 
 RANKED_BY: Mapping[Selection, str] = {
     "validation": "test_accuracy",
@@ -102,9 +102,14 @@ class Leaderboard:
         present = {metric for row in block.rows for metric in row.estimates}
         known = present.union(*(row.missing for row in block.rows))
         energy = [Column(metric, "energy", "energy nJ", 1e-3) for metric in _cost_tables(known)]
+        references = [
+            Column(metric, "accuracy", f"its {metric.removesuffix('_accuracy').upper()} %", 100)
+            for metric in sorted(present.difference(METRICS))
+            if metric.endswith("_accuracy") and not metric.endswith("validation_accuracy")
+        ]
         columns = [
             column
-            for column in sorted((*COLUMNS, *energy), key=lambda column: column.metric != self.ranked_by)
+            for column in sorted((*COLUMNS, *references, *energy), key=lambda column: column.metric != self.ranked_by)
             if column.group in self.suite.measure.use and (column.metric in present or not column.optional)
         ]
         return sorted(columns, key=lambda column: get_args(Measure).index(column.group))

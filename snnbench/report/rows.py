@@ -52,7 +52,6 @@ COLUMNS = (
     Column("test_accuracy", "accuracy", "test %", 100),
     Column("test_accuracy_last_epoch", "accuracy", "last epoch %", 100),
     Column("test_accuracy_best_epoch", "accuracy", "best test %", 100),
-    Column("ann_accuracy", "accuracy", "its ANN %", 100, optional=True),
     Column("spikes_per_sample", "spikes", "spikes"),
     Column("sops_per_sample", "sops", "SOPs"),
     Column("macs_per_sample", "sops", "MACs"),
@@ -65,7 +64,8 @@ COLUMNS = (
     Column("peak_rss_mb", "memory", "peak MB", optional=True),
     Column("peak_device_mb", "memory", "peak device MB", optional=True),
 )
-"""Every column but energy, of which there is one for each cost table that the results name."""
+"""Every column but energy, of which there is one for each cost table that the results name, and the accuracies of
+references, such as the artificial network behind a conversion."""
 
 ENERGY = "energy_pj."
 """What the names of energy metrics begin with; the cost table's name follows."""

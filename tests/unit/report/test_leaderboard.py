@@ -265,3 +265,11 @@ def test_rows_without_a_rank_are_not_compared():
     results = [done(trial("a", 0), 0.9), done(trial("b", 0), 0.8)]
     assert board(results, controls=["b"]).blocks[0].differences == ()
     assert board([results[0], failed(trial("b", 0))]).blocks[0].differences == ()
+
+
+def test_the_accuracy_of_what_stands_behind_a_network_has_a_column_of_its_reference():
+    text = board([done(trial("a", 0), 0.9, relu_accuracy=0.95, relu_validation_accuracy=0.5)]).to_markdown()
+    assert "| its RELU % |" in text
+    assert "95.00" in text
+    assert "50.00" not in text
+    assert "| its" not in board([done(trial("a", 0), 0.9)]).to_markdown()
