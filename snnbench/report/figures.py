@@ -121,17 +121,25 @@ def guesses_table(guesses: Mapping[str, Guesses]) -> pd.DataFrame:
 
 
 def draw_early_guesses(guesses: Mapping[str, Guesses]) -> Figure:
-    """Draw ``early_guesses``: a line a row, a point a step."""
+    """Draw ``early_guesses``: a line a row, a point a step; as errors, which tell late guesses apart."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, StrMethodFormatter
 
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.add_subplot(
-        xlabel="operations per sample (SOPs and MACs)", ylabel="test accuracy if it answers then, %", xscale="log"
+        xlabel="operations per sample (SOPs and MACs)",
+        ylabel="test error if it answers then, %",
+        xscale="log",
+        yscale="log",
     )
     for name, found in guesses.items():
-        axes.plot(found.operations, 100 * found.accuracy, marker=".", label=name)
+        axes.plot(found.operations, 100 * (1 - found.accuracy), marker=".", label=name)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(StrMethodFormatter("{x:,.3g}" if axis is axes.yaxis else "{x:,.0f}"))
+        axis.set_minor_formatter("")
     axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside upper left", fontsize="small")
     return figure
 
 

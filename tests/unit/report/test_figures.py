@@ -91,9 +91,11 @@ def test_early_guesses_are_means_over_the_seeds_that_are_done():
     table = guesses_table(guesses)
     assert table.columns.tolist() == ["row", "times_ms", "accuracy", "operations"]
     assert table.operations.tolist() == [15.0, 30.0, 105.0, 110.0]
-    axes = draw_early_guesses(guesses).axes[0]
+    figure = draw_early_guesses(guesses)
+    (axes,) = figure.axes
+    assert axes.get_lines()[0].get_ydata() == pytest.approx([40, 15]), "errors in percent"
     assert [line.get_xdata().tolist() for line in axes.get_lines()] == [[15.0, 30.0], [105.0, 110.0]]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
 
 
 def test_no_guess_without_a_result_that_is_done():
