@@ -43,14 +43,37 @@ def test_its_two_commands_are_one_line_each():
     assert len(commands) == 2
 
 
+MNIST_COLUMNS = ("rule", "T", "test %", "its ANN %", "spikes", "SOPs", "decided after ms", "train s")
+
+
 def test_its_table_of_mnist_is_the_published_one():
     with open(README.parent / "results/published/mnist/leaderboard.csv") as file:
         published = list(csv.DictReader(file))
     table = [
-        line.split("|")[1:-1] for line in README.read_text().splitlines() if " ± " in line and line.startswith("| ")
+        cells
+        for line in README.read_text().splitlines()
+        if " ± " in line and len(cells := line.split("|")[1:-1]) == len(MNIST_COLUMNS)
     ]
     shown = {(cells[0].split()[0], int(cells[1]), cells[2].strip()) for cells in table}
     assert shown == {
         (row["rule"], int(row["n_steps"]), f"{100 * float(row[A]):.2f} ± {100 * float(row[A + '_sd']):.2f}")
         for row in published
     }
+
+
+def test_what_it_says_of_other_suites_is_published():
+    rows = [line for line in README.read_text().splitlines() if line.startswith("| [")]
+    assert len(rows) > 5
+    for row in rows:
+        published = set()
+        for suite in re.findall(r"\(results/published/([^/]+)/", row):
+            with open(README.parent / "results/published" / suite / "leaderboard.csv") as file:
+                for line in csv.DictReader(file):
+                    for metric in (A, f"{A}_best_epoch"):
+                        if line.get(metric):  # without validation there is no test accuracy, but a best one
+                            mean = f"{100 * float(line[metric]):.2f}"
+                            published.add(mean)
+                            if line[f"{metric}_sd"]:
+                                published.add(f"{mean} ± {100 * float(line[f'{metric}_sd']):.2f}")
+        said = re.findall(r"\d+\.\d\d(?: ± \d+\.\d\d)?", row.split("|")[-2])
+        assert set(said) <= published, row
