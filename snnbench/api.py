@@ -432,7 +432,7 @@ def prepare(names: Sequence[str], settings: Settings | None = None, progress: Pr
         CorruptDataError: a file is not what it should be.
     """
     settings = settings or Settings()
-    datasets = [settings.host.dataset(name).value() for name in names]
+    datasets = [settings.host.make_dataset(name) for name in names]
     files = []
     for dataset in datasets:
         files += dataset.prepare(settings.data_folder, progress or (lambda name, done, total: None))  # noqa: ARG005

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,6 +16,9 @@ from snnbench.types import Batch, InputForm, Shape, Task
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
+
+SampleForm: TypeAlias = Literal["values", "events"]
+"""What a sample is: an array of values, or a list of events in time."""
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with a file's name, the bytes that are there and the bytes that are to come in all (0: not known)."""
@@ -35,7 +38,9 @@ class DatasetInfo:
         network: default network.
         n_steps: default number of steps.
         dt_ms: default length of a step.
-        splits: names of its splits.
+        splits: names of its splits; ``kind:member`` where a split has several members, one of which is left out. k-fold
+            splits are not among them: the harness makes those of any dataset.
+        form: whether a sample is an array of values or a list of events.
     """
 
     name: str
@@ -48,6 +53,7 @@ class DatasetInfo:
     n_steps: int
     dt_ms: float = 1.0
     splits: tuple[str, ...] = ("official",)
+    form: SampleForm = "values"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +82,68 @@ class Samples:
         return content.hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class EventSamples:
+    """Recordings of events of a fixed split, one behind the other.
+
+    Attributes:
+        times_us: ``[E]`` int32, microseconds from the start of the recording, at least 0 and ascending within it.
+        index: ``[E]`` int16 or int32, flat index of the unit in the dataset's input shape.
+        offsets: ``[n + 1]`` int64; recording ``i`` owns events ``offsets[i]:offsets[i + 1]``.
+        labels: ``[n]`` int64 classes.
+        n_train: the first so many recordings are the training samples, the others the test samples.
+    """
+
+    times_us: np.ndarray
+    index: np.ndarray
+    offsets: np.ndarray
+    labels: np.ndarray
+    n_train: int
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the number of training samples and the four arrays, as they lie in memory."""
+        content = hashlib.sha256(str(self.n_train).encode())
+        for array in (self.times_us, self.index, self.offsets, self.labels):
+            content.update(array.tobytes())
+        return content.hexdigest()
+
+
 class Dataset(ABC):
-    """Raw samples with fixed splits, checksum and licence."""
+    """Raw samples with fixed splits, checksum and licence.
+
+    Args:
+        params: what the user asks of it; None: the defaults. Whatever changes samples is one of these parameters, such
+            as a coarser resolution, and is then part of the task.
+
+    Attributes:
+        info: of the dataset with its default parameters.
+    """
 
     info: ClassVar[DatasetInfo]
 
+    class Params(BaseModel):
+        """Parameters; none."""
+
+        model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __init__(self, params: Any = None) -> None:
+        self.params = self.Params() if params is None else params
+
+    def describe(self) -> DatasetInfo:
+        """Return what the dataset is with these parameters."""
+        return self.info
+
     @abstractmethod
     def digest(self, data_dir: Path) -> str:
-        """Return the digest of the samples, cheaply; ``load`` verifies it.
+        """Return the digest of the samples with these parameters, cheaply; ``load`` verifies it.
 
         Raises:
             MissingDataError: files are not there.
         """
 
     @abstractmethod
-    def load(self, data_dir: Path, split: str) -> Samples:
-        """Read the samples.
+    def load(self, data_dir: Path, split: str) -> Samples | EventSamples:
+        """Read the samples of one of its own splits, in the form that the description says.
 
         Raises:
             MissingDataError: files are not there.
@@ -124,11 +176,13 @@ class Encoding(ABC):
     Attributes:
         name: how suites call it.
         real_valued: the input is real values, not spikes: counted as MACs.
+        takes: the samples that it encodes: arrays of values, or lists of events.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     real_valued: ClassVar[bool] = False
+    takes: ClassVar[SampleForm] = "values"
 
     class Params(BaseModel):
         """Parameters; none."""
@@ -136,11 +190,12 @@ class Encoding(ABC):
         model_config = ConfigDict(frozen=True, extra="forbid")
 
     @abstractmethod
-    def encode(self, values: Tensor, task: Task, params: Any, keys: SampleKeys, form: InputForm) -> Batch:
+    def encode(self, values: Any, task: Task, params: Any, keys: SampleKeys, form: InputForm) -> Batch:
         """Encode samples.
 
         Args:
-            values: ``[B, *shape]`` in [0, 1], on the device.
+            values: ``Tensor`` ``[B, *shape]`` in [0, 1], on the device; where ``takes`` is ``events``, ``Events`` whose
+                floating point type is that of the batch.
             task: its time base.
             params: an instance of ``Params``.
             keys: what noise is keyed by.

@@ -24,8 +24,9 @@ import pluggy
 from snnbench import hooks
 from snnbench.dataset import Dataset, Encoding
 from snnbench.errors import DuplicateNameError, PluginApiError, PluginError, PluginHookError, unknown_name
-from snnbench.rule import API_VERSION, Rule
+from snnbench.rule import API_VERSION, Rule, checked_params
 from snnbench.sink import Sink
+from snnbench.types import Named
 
 GROUP = "snnbench"
 
@@ -81,6 +82,17 @@ class Host:
     def dataset(self, name: str) -> Provided[type[Dataset]]:
         """Return a dataset by name; an unknown name is an error that names the nearest."""
         return self._get("dataset", name, self.datasets)
+
+    def make_dataset(self, written: str) -> Dataset:
+        """Make a dataset with the parameters that are written behind its name: ``name[param=value]``.
+
+        Raises:
+            UnknownNameError: there is no such dataset.
+            ParameterError: it has no such parameter, or not with this value.
+        """
+        named = Named.parse(written)
+        dataset = self.dataset(named.name).value
+        return dataset(checked_params(named.name, dataset.Params, named.params))
 
     def encoding(self, name: str) -> Provided[type[Encoding]]:
         """Return an encoding by name; an unknown name is an error that names the nearest."""

@@ -88,6 +88,7 @@ class RuleInfo:
         url: where the paper is.
         input_form: ``dense`` tensors or ``events``.
         control: a control row, not a learning rule to be ranked.
+        recurrent: it trains networks with recurrent layers, too.
     """
 
     name: str
@@ -98,6 +99,7 @@ class RuleInfo:
     url: str = ""
     input_form: InputForm = "dense"
     control: bool = False
+    recurrent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

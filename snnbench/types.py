@@ -128,6 +128,7 @@ class Layer:
         out_shape: the same of what goes out.
         kernel: side of the convolution's kernel or the pool's window; 0 for dense.
         padding: zero padding of a convolution.
+        recurrent: every neuron of the layer also reaches every neuron of it, itself included, a step later.
     """
 
     name: str
@@ -136,6 +137,7 @@ class Layer:
     out_shape: Shape
     kernel: int = 0
     padding: int = 0
+    recurrent: bool = False
 
     @property
     def n_in(self) -> int:
@@ -149,7 +151,7 @@ class Layer:
 
     @property
     def fan_in(self) -> int:
-        """Synapses that a neuron away from every border has."""
+        """Synapses from the layer before that a neuron away from every border has."""
         if self.kind == "dense":
             return self.n_in
         return self.kernel**2 * (self.in_shape[0] if self.kind == "conv" else 1)
@@ -171,13 +173,18 @@ class Graph:
         return tuple(layer for layer in self.layers if layer.kind != "pool")
 
     @property
+    def recurrent(self) -> bool:
+        """Whether any layer is."""
+        return any(layer.recurrent for layer in self.layers)
+
+    @property
     def n_classes(self) -> int:
         """Number of output neurons."""
         return self.layers[-1].n_out
 
 
 _TOKEN = re.compile(
-    r"(?P<channels>[1-9]\d*)c(?P<kernel>[1-9]\d*)(?:p(?P<padding>\d+))?|(?P<pool>[1-9]\d*)a|(?P<units>[1-9]\d*)"
+    r"(?P<channels>[1-9]\d*)c(?P<kernel>[1-9]\d*)(?:p(?P<padding>\d+))?|(?P<pool>[1-9]\d*)a|(?P<units>[1-9]\d*)(?P<recurrent>r)?"
 )
 
 
@@ -187,6 +194,7 @@ class Network:
 
     ``400-400``: two dense layers. ``15c5-2a-40c5-2a-300``: convolutions of 15 and 40 channels with 5x5 kernels, each
     followed by a pooling over 2x2 windows, then a dense layer. ``32c5p2`` pads by 2. Pools drop an odd border.
+    ``200r``: a dense layer of 200 neurons that are connected among each other, too.
 
     Raises:
         NetworkNotationError: the notation cannot be read.
@@ -199,7 +207,8 @@ class Network:
             if _TOKEN.fullmatch(token) is None:
                 raise NetworkNotationError(
                     f"cannot read {token!r} in network {self.notation!r}",
-                    hint="hidden layers joined by '-': 400 (dense), 15c5 or 15c5p2 (convolution), 2a (pooling)",
+                    hint="hidden layers joined by '-': 400 (dense), 200r (recurrent), 15c5 or 15c5p2 (convolution),"
+                    " 2a (pooling)",
                 )
 
     def _tokens(self) -> list[str]:
@@ -224,7 +233,8 @@ class Network:
             match = _TOKEN.fullmatch(token)
             assert match is not None  # checked when the network was made
             if match["units"]:
-                layer = Layer(f"layer{number}", "dense", shape, (int(match["units"]),))
+                recurrent = match["recurrent"] is not None
+                layer = Layer(f"layer{number}", "dense", shape, (int(match["units"]),), recurrent=recurrent)
             else:
                 layer = self._spatial(f"layer{number}", token, match, shape)
             layers.append(layer)
@@ -262,8 +272,10 @@ class Task:
     """What is learned: dataset, split, augmentation, encoding and time base.
 
     Attributes:
-        dataset: name of the dataset.
-        split: name of the split; ``official`` everywhere.
+        dataset: name of the dataset, with those of its parameters that are not the defaults:
+            ``name[param=value]``.
+        split: name of the split: ``official`` everywhere, ``kfold-5:2`` (fold 2 of 5 is the test set), or a dataset's
+            own.
         encoding: name and parameters of the encoding.
         augment: ``none``, ``shift``, ``flip`` or ``shift+flip``; of training samples only.
         n_steps: number of simulated steps T.

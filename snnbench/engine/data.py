@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from snnbench.dataset import Dataset, Encoding, SampleKeys
+from snnbench.dataset import Dataset, Encoding, EventSamples, SampleKeys, Samples
 from snnbench.errors import ParameterError
 from snnbench.rule import checked_params
-from snnbench.types import Batch, InputForm, Task, derive_seed
+from snnbench.types import Batch, Events, InputForm, Shape, Task, derive_seed
 
 EVALUATION_EPOCH = -1
 """The epoch that evaluation noise is keyed by, so that it is the same whenever a network is evaluated."""
@@ -42,6 +44,39 @@ def validation_split(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.n
     return np.flatnonzero(~kept), np.flatnonzero(kept)
 
 
+_FOLD = re.compile(r"kfold-(?P<folds>\d+):(?P<fold>\d+)")
+
+
+def fold_split(labels: np.ndarray, n_folds: int, fold: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split all samples of a dataset for cross-validation; every sample is in the test part of exactly one fold.
+
+    Fixed and stratified: counted within its class, every ``n_folds``-th sample is in the test part, and the classes
+    begin at different folds, so that folds are of one size wherever possible.
+
+    Args:
+        labels: ``[n]`` classes.
+        n_folds: number of folds.
+        fold: which of them tests, from 0 on.
+
+    Returns:
+        Ascending indices of the samples that train and of those that test.
+    """
+    turn = np.empty(len(labels), dtype=np.int64)
+    begin = 0
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        turn[members] = (begin + np.arange(len(members))) % n_folds
+        begin += len(members)
+    return np.flatnonzero(turn != fold), np.flatnonzero(turn == fold)
+
+
+class SampleStore(Protocol):
+    """Raw samples on the device."""
+
+    def __call__(self, index: Tensor, dtype: torch.dtype, augmentation: Augmentation | None) -> Tensor | Events:
+        """Return samples ``[B]``, as an encoding takes them."""
+
+
 class TaskData:
     """A task's samples on the device, and batches of them.
 
@@ -68,27 +103,36 @@ class TaskData:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        samples = dataset.load(data_dir, task.split)
+        fold = _FOLD.fullmatch(task.split)
+        samples = dataset.load(data_dir, "official" if fold else task.split)
         self.task = task
         self._encoding = encoding
         self._encoding_params = checked_params(encoding.name, encoding.Params, task.encoding.params)
         self._seed = seed
         self._form = form
         self._dtype = dtype
-        self._scale = 1.0 / samples.full_scale
-        self._x = torch.from_numpy(np.concatenate([samples.train_x, samples.test_x])).to(device)
-        self._y = torch.from_numpy(np.concatenate([samples.train_y, samples.test_y])).to(device, torch.int64)
-        train, validation = validation_split(samples.train_y, task.validation)
-        if not len(train) or (task.validation and not len(validation)):
+        self._samples: SampleStore
+        if isinstance(samples, EventSamples):
+            labels, n_train = samples.labels, samples.n_train
+            self._samples = _Recordings(samples, task.input_shape, device)
+        else:
+            labels, n_train = np.concatenate([samples.train_y, samples.test_y]), len(samples.train_y)
+            self._samples = _Values(samples, device)
+        self._y = torch.from_numpy(labels).to(device, torch.int64)
+        if fold:
+            train, test = fold_split(labels, int(fold["folds"]), int(fold["fold"]))
+        else:
+            train, test = np.arange(n_train), np.arange(n_train, len(labels))
+        trains, validates = validation_split(labels[train], task.validation)
+        if not len(trains) or (task.validation and not len(validates)):
             raise ParameterError(
-                f"validation = {task.validation} of {len(samples.train_y)} samples leaves {len(train)} to train and"
-                f" {len(validation)} to choose the epoch",
+                f"validation = {task.validation} of {len(train)} samples leaves {len(trains)} to train and"
+                f" {len(validates)} to choose the epoch",
                 hint="keep a share that leaves some of both",
             )
-        n_train = len(samples.train_y)
-        self.train = torch.from_numpy(train).to(device)
-        self.validation = torch.from_numpy(validation).to(device)
-        self.test = torch.arange(n_train, len(self._y), device=device)
+        self.train = torch.from_numpy(train[trains]).to(device)
+        self.validation = torch.from_numpy(train[validates]).to(device)
+        self.test = torch.from_numpy(test).to(device)
 
     def training_batches(self, epoch: int, batch_size: int) -> Iterator[Batch]:
         """Yield the training samples of one epoch, shuffled, augmented, with their classes; the last may be smaller."""
@@ -113,13 +157,43 @@ class TaskData:
         return self._y[indices].cpu().numpy()
 
     def _batch(self, index: Tensor, epoch: int, augmentation: Augmentation | None) -> Batch:
+        values = self._samples(index, self._dtype, augmentation)
+        keys = SampleKeys(self._seed, epoch, index)
+        return self._encoding.encode(values, self.task, self._encoding_params, keys, self._form)
+
+
+class _Values:
+    """Arrays of values, divided by their full scale."""
+
+    def __init__(self, samples: Samples, device: torch.device) -> None:
+        self._x = torch.from_numpy(np.concatenate([samples.train_x, samples.test_x])).to(device)
+        self._scale = 1.0 / samples.full_scale
+
+    def __call__(self, index: Tensor, dtype: torch.dtype, augmentation: Augmentation | None) -> Tensor:
         values = self._x[index]
         if augmentation is not None:
             values = augmentation(values, index)
-        keys = SampleKeys(self._seed, epoch, index)
-        return self._encoding.encode(
-            values.to(self._dtype) * self._scale, self.task, self._encoding_params, keys, self._form
+        return values.to(dtype) * self._scale
+
+
+class _Recordings:
+    """Lists of events."""
+
+    def __init__(self, samples: EventSamples, shape: Shape, device: torch.device) -> None:
+        self._times_us, self._index, self._offsets = (
+            torch.from_numpy(array).to(device) for array in (samples.times_us, samples.index, samples.offsets)
         )
+        self._shape = shape
+
+    def __call__(self, index: Tensor, dtype: torch.dtype, augmentation: Augmentation | None) -> Events:
+        starts = self._offsets[index]
+        counts = self._offsets[index + 1] - starts
+        ends = counts.cumsum(0)
+        place = torch.repeat_interleave(starts - (ends - counts), counts)
+        place += torch.arange(len(place), device=place.device)
+        offsets = torch.cat([ends.new_zeros(1), ends])
+        events = Events(self._times_us[place].to(dtype).mul_(1e-3), self._index[place].long(), offsets)
+        return events if augmentation is None else augmentation.move_events(events, index, self._shape)
 
 
 class Augmentation:
@@ -143,6 +217,25 @@ class Augmentation:
             generator = torch.Generator().manual_seed(derive_seed("augment-flip", seed, epoch))
             self._flip = (torch.rand(n_samples, generator=generator) < 0.5).to(device)
 
+    def move_events(self, events: Events, index: Tensor, shape: Shape) -> Events:
+        """Augment recordings of a sensor ``(C, H, W)``; events that a shift moves off it are gone."""
+        if self._shift is None and self._flip is None:
+            return events
+        _, height, width = shape
+        counts = events.offsets.diff()
+        rest, x = events.index // width, events.index % width
+        channel, y = rest // height, rest % height
+        if self._flip is not None:
+            x = torch.where(torch.repeat_interleave(self._flip[index], counts), width - 1 - x, x)
+        if self._shift is None:
+            return replace(events, index=(channel * height + y) * width + x)
+        by = torch.repeat_interleave(_offsets(self._shift[index], height, width), counts, dim=0)
+        y, x = y + by[:, 0], x + by[:, 1]
+        on = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+        gone = torch.cat([events.offsets.new_zeros(1), (~on).cumsum(0)])
+        moved = (channel * height + y) * width + x
+        return Events(events.times_ms[on], moved[on], events.offsets - gone[events.offsets])
+
     def __call__(self, images: Tensor, index: Tensor) -> Tensor:
         """Augment ``[B, C, H, W]``; what a shift uncovers is 0."""
         if self._flip is not None:
@@ -152,11 +245,16 @@ class Augmentation:
         return images
 
 
+def _offsets(uniform: Tensor, height: int, width: int) -> Tensor:
+    """Turn uniform numbers ``[B, 2]`` into whole pixels, down and to the right."""
+    reach = torch.tensor([max(1, height // _SHIFT_SHARE), max(1, width // _SHIFT_SHARE)], device=uniform.device)
+    return (uniform * (2 * reach + 1)).long() - reach
+
+
 def _shifted(images: Tensor, uniform: Tensor) -> Tensor:
     """Move each image by whole pixels, up to 1/14 of its side either way, zeros moved in."""
     size, _, height, width = images.shape
-    reach = torch.tensor([max(1, height // _SHIFT_SHARE), max(1, width // _SHIFT_SHARE)], device=images.device)
-    offset = (uniform * (2 * reach + 1)).long() - reach
+    offset = _offsets(uniform, height, width)
     rows = torch.arange(height, device=images.device) - offset[:, :1]
     columns = torch.arange(width, device=images.device) - offset[:, 1:]
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]

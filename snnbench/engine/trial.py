@@ -33,6 +33,7 @@ from snnbench.types import (
     METRICS,
     Batch,
     Budget,
+    Named,
     Network,
     Result,
     SpikeRecord,
@@ -123,7 +124,7 @@ def run_trial(
         found.origin
         for found in (
             host.rule(trial.rule),
-            host.dataset(trial.task.dataset),
+            host.dataset(Named.parse(trial.task.dataset).name),
             host.encoding(trial.task.encoding.name),
         )
     ]
@@ -179,7 +180,7 @@ class _Run:
             trial.seed, self.device, torch.float32, trial.backend, logger, log_folder, trial.event_density
         )
         self.data = TaskData(
-            host.dataset(trial.task.dataset).value(),
+            host.make_dataset(trial.task.dataset),
             encoding,
             trial.task,
             data_dir=data_dir,

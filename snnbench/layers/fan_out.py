@@ -18,7 +18,8 @@ def fan_out(graph: Graph, layer_name: str, *, pools_spike: bool) -> Tensor:
     """Count the synapses that a spike of each neuron reaches, exactly: the borders of a convolution have fewer.
 
     A spike goes through pools that do not spike with the fan-out of the pooled unit; a unit that a pool drops (an odd
-    border) reaches nothing. Where pools spike, a unit before a pool reaches the pool's one unit.
+    border) reaches nothing. Where pools spike, a unit before a pool reaches the pool's one unit. In a recurrent
+    layer it reaches every neuron of the layer besides.
 
     Args:
         graph: the layers.
@@ -31,11 +32,14 @@ def fan_out(graph: Graph, layer_name: str, *, pools_spike: bool) -> Tensor:
     Raises:
         ContractError: the graph has no such layer.
     """
-    following = graph.layers[_position(graph, layer_name) + 1 :]
+    position = _position(graph, layer_name)
+    following = graph.layers[position + 1 :]
     if not following:
         return torch.zeros(graph.n_classes, dtype=torch.int64)
     target = following[0]
     reached = _targets(target)
+    if position >= 0 and graph.layers[position].recurrent:
+        reached = reached + graph.layers[position].n_out
     if target.kind == "pool" and not pools_spike:
         window = torch.arange(target.n_out).reshape(target.out_shape)
         for axis, side in ((1, target.in_shape[1]), (2, target.in_shape[2])):
@@ -47,7 +51,7 @@ def fan_out(graph: Graph, layer_name: str, *, pools_spike: bool) -> Tensor:
 
 
 def n_synapses(graph: Graph, layer_name: str) -> int:
-    """Count the synapses into a layer, borders of a convolution counted exactly.
+    """Count the synapses into a layer from the one before, borders of a convolution counted exactly.
 
     Raises:
         ContractError: the graph has no such layer, or it is the input.

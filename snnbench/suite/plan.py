@@ -12,14 +12,17 @@ from math import isfinite
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from snnbench.dataset import DatasetInfo
 from snnbench.errors import ParameterError, SuiteError, UsageError, unknown_name
 from snnbench.kernels import default_backend
 from snnbench.plugins import Host, attempt
 from snnbench.records.store import Store
-from snnbench.rule import checked_params
+from snnbench.rule import RuleInfo, checked_params
 from snnbench.suite.code import code_digest
 from snnbench.suite.schema import RuleSection, Suite, TaskSection
 from snnbench.types import Budget, Named, Network, Result, Task, Trial
+
+_FOLDS = re.compile(r"kfold-(?P<folds>[1-9]\d*)(?::(?P<fold>\d+))?")
 
 State: TypeAlias = Literal["run", "cached", "stale", "failed", "skip"]
 
@@ -84,14 +87,19 @@ class Planned:
 
     @property
     def label(self) -> str:
-        """The trial in words: ``surrogate/digits/100/T16/0``, which are row, dataset, network, steps and seed."""
-        trial = self.trial
-        return f"{self.name or trial.rule}/{trial.task.dataset}/{trial.network}/T{trial.task.n_steps}/{trial.seed}"
+        """The trial in words: ``surrogate/digits/100/T16/0``, which are row, dataset, network, steps and seed.
+
+        Behind a dataset stands its split, if that is not the official one: ``digits@kfold-5:2``.
+        """
+        trial, task = self.trial, self.trial.task
+        dataset = task.dataset if task.split == "official" else f"{task.dataset}@{task.split}"
+        return f"{self.name or trial.rule}/{dataset}/{trial.network}/T{task.n_steps}/{trial.seed}"
 
 
 def row_digest(trial: Trial) -> str:
-    """Digest of what is the same for all seeds of a row of the leaderboard."""
-    return replace(trial, seed=0).key
+    """Digest of what is the same for all seeds, and all folds of a split, of a row of the leaderboard."""
+    split, _, _ = trial.task.split.partition(":")
+    return replace(trial, seed=0, task=replace(trial.task, split=split)).key
 
 
 def row_names(trials: Iterable[Trial]) -> dict[str, str]:
@@ -162,23 +170,80 @@ def _stored(store: Store, suite: str) -> dict[str, tuple[str, Result]]:
     return {item.result.key: (item.suite, item.result) for item in found}
 
 
+def _splits(info: DatasetInfo, given: str) -> tuple[str, ...]:
+    """Return the splits that a task's ``split`` stands for: ``kfold-5`` for all five of its folds.
+
+    Raises:
+        SuiteError: the dataset has no such split.
+    """
+    own = tuple(split for split in info.splits if split == given or split.startswith(f"{given}:"))
+    if own:
+        return own
+    folds = _FOLDS.fullmatch(given)
+    if folds is None:
+        raise unknown_name(f"split of {info.name}", given, (*info.splits, "kfold-5", "kfold-5:0"), error=SuiteError)
+    n_folds = int(folds["folds"])
+    if n_folds < 2 or (folds["fold"] and int(folds["fold"]) >= n_folds):
+        raise SuiteError(
+            f"there is no split {given!r}: folds are counted from 0, and there are two at least",
+            hint=f"say kfold-{max(n_folds, 2)} for all folds, or kfold-{max(n_folds, 2)}:0",
+        )
+    return (given,) if folds["fold"] else tuple(f"{given}:{fold}" for fold in range(n_folds))
+
+
+def _encoding(wanted: str, rule: RuleInfo, dataset: DatasetInfo, host: Host) -> tuple[Named, str]:
+    """Return the encoding that a rule gets, and why it cannot run on it, if so.
+
+    ``auto`` is the first of the rule's encodings that takes the dataset's samples.
+
+    Raises:
+        SuiteError: the encoding that is asked for does not take them.
+    """
+    if wanted == "auto":
+        own = [name for name in rule.encodings if name in host.encodings]
+        fitting = [name for name in own if host.encodings[name].value.takes == dataset.form]
+        if fitting:
+            return Named(fitting[0]), ""
+        others = sorted(name for name, found in host.encodings.items() if found.value.takes == dataset.form)
+        takes = f"{rule.name} takes {', '.join(rule.encodings)}"
+        if not others:
+            raise SuiteError(
+                f"no installed encoding takes the {dataset.form} of {dataset.name}",
+                hint="install a plugin that has one",
+            )
+        return Named(others[0]), f"{takes}, none of which encodes {dataset.form}, and {dataset.name} is {dataset.form}"
+    encoding = Named.parse(wanted)
+    if host.encoding(encoding.name).value.takes != dataset.form:
+        fitting = sorted(name for name, found in host.encodings.items() if found.value.takes == dataset.form)
+        raise SuiteError(
+            f"the encoding {encoding.name} does not take {dataset.form}, which the samples of {dataset.name} are",
+            hint=f'say encoding = "auto", or one of {", ".join(fitting)}',
+        )
+    if encoding.name in rule.encodings:
+        return encoding, ""
+    return encoding, f"{rule.name} does not take the encoding {encoding.name}; it takes {', '.join(rule.encodings)}"
+
+
 def _trials(
     suite: Suite, section: TaskSection, rule_section: RuleSection, host: Host, machine: Machine, choose: Choose
 ) -> Iterable[tuple[Trial, str, str]]:
-    provided_dataset = host.dataset(section.dataset)
-    info = provided_dataset.value.info
+    named_dataset = Named.parse(section.dataset)
+    provided_dataset = host.dataset(named_dataset.name)
+    dataset = attempt(
+        provided_dataset.origin,
+        "the dataset cannot be made",
+        lambda: host.make_dataset(section.dataset),
+        passes=UsageError,
+    )
+    info = dataset.describe()
     provided_rule = host.rule(rule_section.name)
     rule = attempt(provided_rule.origin, "the rule cannot be made", provided_rule.value)
-    if section.split not in info.splits:
-        raise unknown_name(f"split of {info.name}", section.split, info.splits, error=SuiteError)
-    wanted = rule_section.encoding or section.encoding
-    encoding = Named.parse(rule.info.encodings[0] if wanted == "auto" else wanted)
+    encoding, declined = _encoding(rule_section.encoding or section.encoding, rule.info, info, host)
     provided_encoding = host.encoding(encoding.name)
     encoding_params = checked_params(encoding.name, provided_encoding.value.Params, encoding.params)
     network = Network(section.network if section.network is not None else info.network)
     task = Task(
-        dataset=info.name,
-        split=section.split,
+        dataset=str(Named(info.name, dataset.params.model_dump(mode="json", exclude_defaults=True))),
         augment=section.augment,
         encoding=Named(encoding.name, encoding_params.model_dump(mode="json")),
         n_steps=rule_section.n_steps or section.n_steps or info.n_steps,
@@ -188,7 +253,7 @@ def _trials(
         input_shape=info.input_shape,
         n_classes=info.n_classes,
     )
-    network.graph(task.input_shape, task.n_classes)
+    graph = network.graph(task.input_shape, task.n_classes)
     if task.augment != "none" and len(task.input_shape) != 3:
         raise SuiteError(f"{info.name} has no images to {task.augment}", hint='say augment = "none"')
     params = checked_params(rule.info.name, provided_rule.value.Params, rule_section.params).model_dump(mode="json")
@@ -200,25 +265,24 @@ def _trials(
             f"validation = 0 leaves the epoch on {info.name} nothing to be chosen on",
             hint='keep a share of the training samples, or say selection = "last" or "best-test" in [protocol]',
         )
-    if encoding.name in rule.info.encodings:
+    reason = declined
+    if not reason and graph.recurrent and not rule.info.recurrent:
+        reason = f"{rule.info.name} does not train recurrent layers, and {network} has one"
+    if not reason:
         reason = attempt(provided_rule.origin, "skip failed", lambda: rule.skip(task, network)) or ""
-    else:
-        reason = (
-            f"{rule.info.name} does not take the encoding {encoding.name}; it takes {', '.join(rule.info.encodings)}"
-        )
     sources = (*provided_rule.sources, *provided_dataset.sources, *provided_encoding.sources)
     code = code_digest(sources)
     dataset_digest = attempt(
         provided_dataset.origin,
         "digest failed",
-        lambda: provided_dataset.value().digest(machine.data_dir),
+        lambda: dataset.digest(machine.data_dir),
         passes=UsageError,  # missing data, which the user can mend
     )
-    for seed in choose.seeds or suite.suite.seed_list:
+    for split, seed in itertools.product(_splits(info, section.split), choose.seeds or suite.suite.seed_list):
         trial = Trial(
             rule=rule.info.name,
             params=params,
-            task=task,
+            task=replace(task, split=split),
             network=str(network),
             seed=seed,
             budget=Budget(**suite.budget.model_dump()),
@@ -268,9 +332,10 @@ def _check_choice(choose: Choose, suite: Suite, host: Host) -> None:
         for name in chosen.params.keys() - legal:
             raise unknown_name(f"parameter of {chosen.name}", name, legal, error=ParameterError)
     for name in choose.datasets:
-        if not any(fnmatch(section.dataset, name) for section in suite.task):
+        names = [Named.parse(section.dataset).name for section in suite.task]
+        if not any(fnmatch(dataset, name) for dataset in names):
             host.dataset(name)
-            raise unknown_name(f"dataset of suite {suite.name}", name, [section.dataset for section in suite.task])
+            raise unknown_name(f"dataset of suite {suite.name}", name, names)
 
 
 def _filter(choose: Choose) -> Callable[[Planned], bool]:
@@ -279,9 +344,10 @@ def _filter(choose: Choose) -> Callable[[Planned], bool]:
 
     def wanted(item: Planned) -> bool:
         trial = item.trial
+        dataset = Named.parse(trial.task.dataset).name
         return (
             (not selected or any(_is(trial, rule) for rule in selected))
-            and (not choose.datasets or any(fnmatch(trial.task.dataset, name) for name in choose.datasets))
+            and (not choose.datasets or any(fnmatch(dataset, name) for name in choose.datasets))
             and (not choose.keys or any(trial.key.startswith(key) for key in choose.keys))
             and (not choose.last_failed or item.state == "failed")
             and matches(item.label)

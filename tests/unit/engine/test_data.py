@@ -96,13 +96,13 @@ def test_every_sample_once_and_the_last_partial_batch_kept(tiny_plugin):
     assert sizes == [32, 32, 17]
     inputs, _ = epoch(data, 0, 32)
     rows = {tuple(row) for row in inputs[0].tolist()}
-    assert rows == {tuple(row) for row in data._x[data.train].tolist()}
+    assert rows == {tuple(row) for row in data._samples._x[data.train].tolist()}
     assert len(rows) == 81
 
 
 def test_classes_stay_with_their_samples(tiny_plugin):
     data = task_data(tiny_plugin)
-    of_row = {tuple(row): label for row, label in zip(data._x.tolist(), data._y.tolist(), strict=True)}
+    of_row = {tuple(row): label for row, label in zip(data._samples._x.tolist(), data._y.tolist(), strict=True)}
     inputs, labels = epoch(data, 5, 16)
     assert [of_row[tuple(row)] for row in inputs[0].tolist()] == labels.tolist()
 
@@ -129,7 +129,7 @@ def test_calibration_is_the_first_training_samples_without_classes(tiny_plugin):
     data = task_data(tiny_plugin)
     batches = list(data.calibration(10, 4))
     assert [batch.size for batch in batches] == [4, 4, 2]
-    assert torch.equal(torch.cat([batch.inputs for batch in batches]), data._x[data.train[:10]])
+    assert torch.equal(torch.cat([batch.inputs for batch in batches]), data._samples._x[data.train[:10]])
     assert all(batch.targets is None for batch in batches)
     assert sum(batch.size for batch in data.calibration(10**6, 50)) == 81
 
@@ -137,9 +137,9 @@ def test_calibration_is_the_first_training_samples_without_classes(tiny_plugin):
 def test_values_are_scaled_to_one(tiny_plugin):
     data = task_data(tiny_plugin, dataset="digits", n_steps=2)
     (batch,) = data.evaluation_batches(data.test[:50], 50)
-    assert data._x.dtype == torch.uint8
+    assert data._samples._x.dtype == torch.uint8
     assert (batch.inputs.min(), batch.inputs.max()) == (0.0, 1.0)
-    assert torch.equal(batch.inputs * 16, data._x[data.test[:50]].float())
+    assert torch.equal(batch.inputs * 16, data._samples._x[data.test[:50]].float())
 
 
 @pytest.mark.parametrize("share", [0.001, 0.999])

@@ -1,0 +1,107 @@
+"""How recorded events become input: ``events``, as they are, and ``frames``, without their times.
+
+Both take the same events: those from 0 to the end of the input, which is ``t_input_ms`` where the task has it, else the
+end of the simulation. Later ones are left out; none is lost otherwise.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from snnbench import Batch, Encoding, Events, InputForm, ParameterError, SampleKeys, Task
+
+
+def in_window(events: Events, task: Task) -> Events:
+    """Leave out the events behind the end of the input."""
+    window_ms = task.duration_ms if task.t_input_ms is None else min(task.t_input_ms, task.duration_ms)
+    inside = events.times_ms < window_ms
+    before = torch.cat([events.offsets.new_zeros(1), inside.cumsum(0)])
+    return Events(events.times_ms[inside], events.index[inside], before[events.offsets])
+
+
+def sample_of(events: Events) -> Tensor:
+    """Return ``[E]``, the sample that each event belongs to."""
+    return torch.repeat_interleave(events.offsets.diff(), output_size=len(events.index))
+
+
+class EventInput(Encoding):
+    """The events as they were recorded: a list with their times, or binned into the steps of the simulation.
+
+    An event at time t falls into the step floor(t / dt).
+    """
+
+    name = "events"
+    summary = "recorded events at their own times"
+    takes = "events"
+
+    class Params(Encoding.Params):
+        """How steps are filled.
+
+        Attributes:
+            bins: what a step holds in dense input: the number of its events, or 1 where there is one at least. A list
+                of events always holds all of them.
+        """
+
+        bins: Literal["count", "binary"] = "count"
+
+    def encode(self, values: Events, task: Task, params: Params, keys: SampleKeys, form: InputForm) -> Batch:
+        """Encode recordings."""
+        events = in_window(values, task)
+        size = len(keys.index)
+        if form == "events":
+            return Batch(events, size, task.n_steps, task.dt_ms)
+        # 0.3 / 0.1 is a little less than 3
+        step = (events.times_ms / task.dt_ms + 1e-4).long().clamp_(max=task.n_steps - 1)
+        n_units = prod(task.input_shape)
+        place = (step * size + sample_of(events)) * n_units + events.index
+        steps = events.times_ms.new_zeros(task.n_steps * size * n_units)
+        one = steps.new_ones(())
+        if params.bins == "count":
+            steps.index_put_((place,), one, accumulate=True)
+        else:
+            steps.index_fill_(0, place, 1.0)
+        return Batch(steps.view(task.n_steps, size, *task.input_shape), size, task.n_steps, task.dt_ms)
+
+
+class Frames(Encoding):
+    """One frame: the number of events of each unit over the whole input, divided by the sample's largest.
+
+    What a network without time can know of a recording. When events came is lost, so rows on frames are no rivals of
+    rows on events.
+    """
+
+    name = "frames"
+    summary = "events summed over time into one frame of real values: their times are lost"
+    takes = "events"
+    real_valued = True
+
+    def encode(
+        self,
+        values: Events,
+        task: Task,
+        params: Encoding.Params,  # noqa: ARG002
+        keys: SampleKeys,
+        form: InputForm,
+    ) -> Batch:
+        """Encode recordings; the frame is presented in every step.
+
+        Raises:
+            ParameterError: events are asked for.
+        """
+        if form == "events":
+            raise ParameterError(
+                "the encoding 'frames' presents real values, which cannot be had as events",
+                hint="use the encoding 'events' with a rule that takes events",
+            )
+        events = in_window(values, task)
+        size, n_units = len(keys.index), prod(task.input_shape)
+        counts = torch.bincount(sample_of(events) * n_units + events.index, minlength=size * n_units)
+        frames = counts.to(events.times_ms.dtype).view(size, n_units)
+        frames /= frames.amax(1, keepdim=True).clamp_(min=1)
+        return Batch(
+            frames.view(size, *task.input_shape), size, task.n_steps, task.dt_ms, constant=True, real_valued=True
+        )
