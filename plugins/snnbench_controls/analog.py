@@ -51,7 +51,7 @@ class Ann(Rule):
     info = RuleInfo(
         name="ann",
         summary="the same graph with rectified linear units instead of spiking neurons",
-        encodings=("direct", "rate", "integrate"),
+        encodings=("direct", "rate", "integrate", "frames"),
         decoders=("membrane-mean",),
         control=True,
     )
@@ -76,7 +76,7 @@ class Linear(Rule):
     info = RuleInfo(
         name="linear",
         summary="softmax regression: no hidden layer, no spikes",
-        encodings=("direct", "rate", "integrate"),
+        encodings=("direct", "rate", "integrate", "frames"),
         decoders=("membrane-mean",),
         control=True,
     )

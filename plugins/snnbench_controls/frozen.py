@@ -36,7 +36,7 @@ class FrozenHidden(Rule):
     info = RuleInfo(
         name="frozen-hidden",
         summary="a LIF network with random hidden weights; only the read-out learns",
-        encodings=("direct", "rate", "integrate", "latency"),
+        encodings=("direct", "rate", "integrate", "latency", "events"),
         decoders=("membrane-mean",),
         control=True,
     )

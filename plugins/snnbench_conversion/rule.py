@@ -49,7 +49,7 @@ class Conversion(Rule):
     info = RuleInfo(
         name="conversion",
         summary="ANN-to-SNN conversion: QCFS, or max and percentile normalisation of a ReLU network",
-        encodings=("direct", "rate", "integrate"),
+        encodings=("direct", "rate", "integrate", "frames"),
         decoders=("membrane-mean",),
         paper="Bu et al., Optimal ANN-SNN conversion for high-accuracy and ultra-low-latency SNNs, ICLR 2022",
         url="https://openreview.net/forum?id=7B3IJMM1k_M",

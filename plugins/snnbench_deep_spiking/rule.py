@@ -41,7 +41,7 @@ class DeepSpiking(Rule):
     info = RuleInfo(
         name="deep-spiking",
         summary="rectified units that compute and learn by additions of herded spikes",
-        encodings=("direct",),
+        encodings=("direct", "frames"),
         decoders=("membrane-mean",),
         paper="O'Connor, Welling: Deep Spiking Networks. 2016",
         url="https://arxiv.org/abs/1602.08323",

@@ -6,7 +6,7 @@ end of the simulation. Later ones are left out; none is lost otherwise.
 
 from __future__ import annotations
 
-from math import prod
+from math import ceil, prod
 from typing import Literal
 
 import torch
@@ -15,10 +15,14 @@ from torch import Tensor
 from snnbench import Batch, Encoding, Events, InputForm, ParameterError, SampleKeys, Task
 
 
+def window_ms(task: Task) -> float:
+    """Return for how long there is input."""
+    return task.duration_ms if task.t_input_ms is None else min(task.t_input_ms, task.duration_ms)
+
+
 def in_window(events: Events, task: Task) -> Events:
     """Leave out the events behind the end of the input."""
-    window_ms = task.duration_ms if task.t_input_ms is None else min(task.t_input_ms, task.duration_ms)
-    inside = events.times_ms < window_ms
+    inside = events.times_ms < window_ms(task)
     before = torch.cat([events.offsets.new_zeros(1), inside.cumsum(0)])
     return Events(events.times_ms[inside], events.index[inside], before[events.offsets])
 
@@ -87,7 +91,7 @@ class Frames(Encoding):
         keys: SampleKeys,
         form: InputForm,
     ) -> Batch:
-        """Encode recordings; the frame is presented in every step.
+        """Encode recordings; the frame is presented in every step of the input.
 
         Raises:
             ParameterError: events are asked for.
@@ -101,7 +105,10 @@ class Frames(Encoding):
         size, n_units = len(keys.index), prod(task.input_shape)
         counts = torch.bincount(sample_of(events) * n_units + events.index, minlength=size * n_units)
         frames = counts.to(events.times_ms.dtype).view(size, n_units)
-        frames /= frames.amax(1, keepdim=True).clamp_(min=1)
-        return Batch(
-            frames.view(size, *task.input_shape), size, task.n_steps, task.dt_ms, constant=True, real_valued=True
-        )
+        frames = (frames / frames.amax(1, keepdim=True).clamp_(min=1)).view(size, *task.input_shape)
+        steps = ceil(window_ms(task) / task.dt_ms - 1e-9)  # 1.1 / 0.1 is a little more than 11
+        if steps == task.n_steps:
+            return Batch(frames, size, task.n_steps, task.dt_ms, constant=True, real_valued=True)
+        shown = frames.new_zeros(task.n_steps, *frames.shape)
+        shown[:steps] = frames
+        return Batch(shown, size, task.n_steps, task.dt_ms, real_valued=True)

@@ -6,17 +6,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from snnbench.dataset import Dataset, SampleKeys, Samples
+from snnbench.dataset import Dataset, Encoding, EventSamples, Samples
 from snnbench.engine.data import TaskData, validation_split
 from snnbench.errors import ParameterError
 from snnbench.plugins import load_plugins
 from snnbench.testing.checks import Check, check
-from snnbench.types import Named, Network, Task
+from snnbench.types import Named, Network, Shape, Task
 
 TRUE_DUPLICATES = 1e-3
 """Share of the test samples that may also be in the training samples: data sets as published hold a few twins."""
@@ -39,13 +40,40 @@ class DatasetCase:
         return self.dataset.info.name
 
     @cached_property
-    def samples(self) -> Samples:
+    def samples(self) -> Samples | EventSamples:
         """The official split.
 
         Raises:
             MissingDataError: files are not there.
         """
         return self.dataset().load(self.data_dir, "official")
+
+    @property
+    def labels(self) -> tuple[np.ndarray, np.ndarray]:
+        """Classes of the training and of the test samples."""
+        samples = self.samples
+        if isinstance(samples, EventSamples):
+            return samples.labels[: samples.n_train], samples.labels[samples.n_train :]
+        return samples.train_y, samples.test_y
+
+    def task(self, encoding: type[Encoding]) -> Task:
+        """The dataset's own task, with an encoding."""
+        info = self.dataset.info
+        named = Named(encoding.name)
+        return Task(info.name, named, info.n_steps, info.dt_ms, info.input_shape, info.n_classes, validation=VALIDATION)
+
+    def data(self, encoding: type[Encoding], task: Task, *, seed: int = 0) -> TaskData:
+        """The harness's view of it."""
+        return TaskData(
+            self.dataset(),
+            encoding(),
+            task,
+            data_dir=self.data_dir,
+            seed=seed,
+            form="dense",
+            device=torch.device("cpu"),
+            dtype=torch.float32,
+        )
 
 
 def dataset_checks() -> tuple[Check[DatasetCase], ...]:
@@ -89,14 +117,14 @@ def defaults_work(case: DatasetCase) -> Iterator[str]:
     graph = Network(info.network).graph(info.input_shape, info.n_classes)
     if graph.n_classes != info.n_classes:
         yield f"the default network has {graph.n_classes} outputs"
-    values = torch.from_numpy(case.samples.train_x[:4]).float() / case.samples.full_scale
-    keys = SampleKeys(seed=0, epoch=0, index=torch.arange(4))
     taken = 0
     for provided in load_plugins().encodings.values():
-        encoding = provided.value()
-        task = Task(info.name, Named(encoding.name), info.n_steps, info.dt_ms, info.input_shape, info.n_classes)
+        encoding = provided.value
+        if encoding.takes != info.form:
+            continue
+        data = case.data(encoding, case.task(encoding))
         try:
-            batch = encoding.encode(values, task, encoding.Params(), keys, "dense")
+            batch = next(data.evaluation_batches(data.train[:4], 4))
         except ParameterError:
             continue  # not every encoding suits every dataset
         taken += 1
@@ -110,23 +138,59 @@ def defaults_work(case: DatasetCase) -> Iterator[str]:
 def samples_are_as_described(case: DatasetCase) -> Iterator[str]:
     """Both parts of the official split."""
     info, samples = case.dataset.info, case.samples
-    for part, x, y in (("train", samples.train_x, samples.train_y), ("test", samples.test_x, samples.test_y)):
-        if x.shape != (len(y), *info.input_shape) or y.shape != (len(x),):
-            yield f"{part}: samples have shape {x.shape} and labels {y.shape}"
-        if x.dtype not in (np.uint8, np.float32) or y.dtype != np.int64:
-            yield f"{part}: samples are {x.dtype} and labels {y.dtype}; uint8 or float32 and int64 are wanted"
-        if not (x.min() >= 0 and x.max() <= samples.full_scale):  # false for NaN, too
-            yield f"{part}: samples lie between {x.min()} and {x.max()}; the full scale is {samples.full_scale}"
+    for part, y in zip(("train", "test"), case.labels, strict=True):
+        if y.dtype != np.int64:
+            yield f"{part}: labels are {y.dtype}; int64 is wanted"
         if set(np.unique(y)) != set(range(info.n_classes)):
             yield f"{part}: the classes are {np.unique(y).tolist()}; there are {info.n_classes}"
+    if isinstance(samples, EventSamples) != (info.form == "events"):
+        yield f"the samples are {type(samples).__name__}, and the form is {info.form!r}"
+    elif isinstance(samples, EventSamples):
+        yield from _event_faults(samples, prod(info.input_shape))
+    else:
+        yield from _value_faults(samples, info.input_shape)
+
+
+def _value_faults(samples: Samples, shape: Shape) -> Iterator[str]:
+    for part, x, y in (("train", samples.train_x, samples.train_y), ("test", samples.test_x, samples.test_y)):
+        if x.shape != (len(y), *shape) or y.shape != (len(x),):
+            yield f"{part}: samples have shape {x.shape} and labels {y.shape}"
+        if x.dtype not in (np.uint8, np.float32):
+            yield f"{part}: samples are {x.dtype}; uint8 or float32 is wanted"
+        if not (x.min() >= 0 and x.max() <= samples.full_scale):  # false for NaN, too
+            yield f"{part}: samples lie between {x.min()} and {x.max()}; the full scale is {samples.full_scale}"
+
+
+def _event_faults(samples: EventSamples, n_units: int) -> Iterator[str]:
+    times_us, index, offsets = samples.times_us, samples.index, samples.offsets
+    if times_us.dtype != np.int32 or index.dtype not in (np.int16, np.int32) or offsets.dtype != np.int64:
+        yield f"times are {times_us.dtype}, indices {index.dtype}, offsets {offsets.dtype}"
+    whole = len(offsets) == len(samples.labels) + 1 and offsets[0] == 0 and offsets[-1] == len(times_us) == len(index)
+    if not whole or (np.diff(offsets) < 0).any():
+        yield f"{len(offsets)} offsets from {offsets[0]} to {offsets[-1]} for {len(samples.labels)} recordings"
+        return
+    recording = np.repeat(np.arange(len(samples.labels)), np.diff(offsets))
+    if ((np.diff(times_us) < 0) & (np.diff(recording) == 0)).any():
+        yield "the events of a recording are not in order"
+    if len(times_us) and times_us.min() < 0:
+        yield f"an event comes at {times_us.min()} us"
+    if len(index) and not (index.min() >= 0 and index.max() < n_units):
+        yield f"an index lies outside of the {n_units} units"
+    if not 0 < samples.n_train < len(samples.labels):
+        yield f"{samples.n_train} of {len(samples.labels)} recordings train"
 
 
 @check("the official split is disjoint")
 def official_split_is_disjoint(case: DatasetCase) -> Iterator[str]:
     """By content, less a few twins that the data as published may hold."""
-    train, test = (
-        [row.tobytes() for row in np.ascontiguousarray(x)] for x in (case.samples.train_x, case.samples.test_x)
-    )
+    samples = case.samples
+    if isinstance(samples, EventSamples):
+        ends = samples.offsets[1:-1]
+        pieces = zip(np.split(samples.times_us, ends), np.split(samples.index, ends), strict=True)
+        content = [times.tobytes() + index.tobytes() for times, index in pieces]
+        train, test = content[: samples.n_train], content[samples.n_train :]
+    else:
+        train, test = ([row.tobytes() for row in np.ascontiguousarray(x)] for x in (samples.train_x, samples.test_x))
     seen = set(train)
     shared = sum(row in seen for row in test)
     if shared > TRUE_DUPLICATES * len(test):
@@ -147,26 +211,19 @@ def digest_is_stable(case: DatasetCase) -> Iterator[str]:
 @check("the validation samples are a fixed, stratified part of the training samples, whatever the seed")
 def validation_split_is_fixed(case: DatasetCase) -> Iterator[str]:
     """What the harness makes of this dataset."""
-    labels = case.samples.train_y
+    labels, _ = case.labels
     train, validation = validation_split(labels, VALIDATION)
     if not np.array_equal(np.sort(np.concatenate([train, validation])), np.arange(len(labels))):
         yield "the two parts are not disjoint, or lack samples"
     kept, there = np.bincount(labels[validation]), np.bincount(labels)
     if np.abs(kept - VALIDATION * there).max() > 1:
         yield f"of each class it has {kept.tolist()} of {there.tolist()} samples, not a share of {VALIDATION}"
-    info = case.dataset.info
-    encoding = next(iter(load_plugins().encodings.values())).value
-    task = Task(info.name, Named(encoding.name), 1, 1.0, info.input_shape, info.n_classes, validation=VALIDATION)
+    encoding = next(
+        provided.value
+        for provided in load_plugins().encodings.values()
+        if provided.value.takes == case.dataset.info.form
+    )
     for seed in (0, 1):
-        data = TaskData(
-            case.dataset(),
-            encoding(),
-            task,
-            data_dir=case.data_dir,
-            seed=seed,
-            form="dense",
-            device=torch.device("cpu"),
-            dtype=torch.float32,
-        )
+        data = case.data(encoding, case.task(encoding), seed=seed)
         if not np.array_equal(data.validation.numpy(), validation) or not np.array_equal(data.train.numpy(), train):
             yield f"with seed {seed} the parts are others"

@@ -29,6 +29,7 @@ from snnbench.kernels import default_backend
 from snnbench.plugins import load_plugins
 from snnbench.rule import Calibration, Context, Deployed, Learner, Rule, RuleParams, checked_params
 from snnbench.testing.checks import Check, check
+from snnbench.testing.recordings import recordings_of
 from snnbench.testing.recount import KeepingRecorder, recount
 from snnbench.types import (
     Batch,
@@ -220,9 +221,11 @@ class Learned(NamedTuple):
 def rule_cases(rule: type[Rule], *, dataset: str = "digits", params: Mapping[str, Any] | None = None) -> list[RuleCase]:
     """Lay out what a rule is checked on: every encoding it takes that is installed, times every network it takes.
 
+    Encodings of events are given recordings that are made of the dataset's values.
+
     Args:
         rule: the rule; it need not be installed.
-        dataset: name of an installed dataset that needs no files.
+        dataset: name of an installed dataset of values that needs no files.
         params: of the rule, where the defaults will not do.
 
     Raises:
@@ -230,8 +233,13 @@ def rule_cases(rule: type[Rule], *, dataset: str = "digits", params: Mapping[str
     """
     host = load_plugins()
     samples = host.dataset(dataset).value
+    # over by half time: through several layers an answer takes several steps
+    recordings = recordings_of(samples, duration_ms=RuleCase.n_steps / 2 * samples.info.dt_ms)
+    sources = {"values": samples, "events": recordings}
     cases = [
-        RuleCase(rule, samples, host.encodings[encoding].value, network, params or {})
+        RuleCase(
+            rule, sources[host.encodings[encoding].value.takes], host.encodings[encoding].value, network, params or {}
+        )
         for encoding in rule.info.encodings
         if encoding in host.encodings
         for network in NETWORKS
