@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from snnbench.dataset import Dataset as Dataset
     from snnbench.dataset import DatasetInfo as DatasetInfo
     from snnbench.dataset import Encoding as Encoding
+    from snnbench.dataset import EventSamples as EventSamples
     from snnbench.dataset import Progress as Progress
     from snnbench.dataset import SampleKeys as SampleKeys
     from snnbench.dataset import Samples as Samples
@@ -62,6 +63,7 @@ _HOME = {
     "DatasetInfo": "dataset",
     "Deployed": "rule",
     "Encoding": "dataset",
+    "EventSamples": "dataset",
     "Events": "types",
     "Graph": "types",
     "InputForm": "types",
