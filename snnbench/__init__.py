@@ -23,11 +23,17 @@ if TYPE_CHECKING:
     from snnbench.errors import BackendError as BackendError
     from snnbench.errors import ContractError as ContractError
     from snnbench.errors import CorruptDataError as CorruptDataError
+    from snnbench.errors import DiskFullError as DiskFullError
     from snnbench.errors import MissingDataError as MissingDataError
     from snnbench.errors import ParameterError as ParameterError
     from snnbench.errors import SnnbenchError as SnnbenchError
     from snnbench.errors import TrackingError as TrackingError
     from snnbench.errors import UsageError as UsageError
+    from snnbench.files import cached_samples as cached_samples
+    from snnbench.files import download as download
+    from snnbench.files import folder_digest as folder_digest
+    from snnbench.files import unpack as unpack
+    from snnbench.files import verify_checksum as verify_checksum
     from snnbench.hooks import hookimpl as hookimpl
     from snnbench.rule import Calibration as Calibration
     from snnbench.rule import Context as Context
@@ -62,6 +68,7 @@ _HOME = {
     "Dataset": "dataset",
     "DatasetInfo": "dataset",
     "Deployed": "rule",
+    "DiskFullError": "errors",
     "Encoding": "dataset",
     "EventSamples": "dataset",
     "Events": "types",
@@ -87,12 +94,17 @@ _HOME = {
     "Task": "types",
     "TrackingError": "errors",
     "UsageError": "errors",
+    "cached_samples": "files",
     "derive_seed": "types",
     "digest": "types",
+    "download": "files",
+    "folder_digest": "files",
     "hookimpl": "hooks",
     "load_results": "api",
     "run": "api",
     "tunable": "rule",
+    "unpack": "files",
+    "verify_checksum": "files",
 }
 
 __all__ = sorted(_HOME)

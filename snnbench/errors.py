@@ -13,7 +13,8 @@
     │   ├── NetworkNotationError    SNB203  a network that is not written in the field's notation
     │   ├── ParameterError          SNB204  a parameter that is unknown or out of range
     │   ├── MissingDataError        SNB301  a dataset's files are not there
-    │   └── CorruptDataError        SNB302  a dataset's files are not what they should be
+    │   ├── CorruptDataError        SNB302  a dataset's files are not what they should be
+    │   └── DiskFullError           SNB303  there is no space for a dataset's files
     ├── ContractError               SNB401  a rule or dataset broke its contract
     ├── BackendError                SNB501  a kernel's implementation cannot be used here
     ├── StoreError                  SNB601  a stored result cannot be read or written
@@ -160,6 +161,16 @@ class CorruptDataError(UsageError):
     """
 
     code = "SNB302"
+
+
+class DiskFullError(UsageError):
+    """The disk of the data directory is full.
+
+    Nothing partial was left behind. Free space, or use a data directory on another disk (``--data-dir``, or the
+    environment's ``SNNBENCH_DATA``), and do the same again.
+    """
+
+    code = "SNB303"
 
 
 class ContractError(SnnbenchError):

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
-import uuid
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from snnbench import CorruptDataError, Dataset, DatasetInfo, MissingDataError, Progress, Samples, digest
+from snnbench import CorruptDataError, Dataset, DatasetInfo, MissingDataError, Progress, Samples, digest, download
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
@@ -73,27 +70,6 @@ def verified(content: bytes, sha256: str, *, name: str, hint: str) -> bytes:
     if found != sha256:
         raise CorruptDataError(f"the content of {name} has sha256 {found}, expected {sha256}", hint=hint)
     return unpacked
-
-
-@dataclass
-class _Bar:
-    """What pooch wants for a progress bar, in terms of the harness's callback."""
-
-    name: str
-    progress: Progress
-    total: int = 0
-    done: int = 0
-
-    def update(self, size: int) -> None:
-        # pooch counts whole chunks, so the last one overshoots
-        self.done = min(self.done + size, self.total) if self.total else self.done + size
-        self.progress(self.name, self.done, self.total)
-
-    def reset(self) -> None:
-        """Nothing to do: only called before pooch fills up the bar at the end."""
-
-    def close(self) -> None:
-        """Nothing to do."""
 
 
 class IdxDataset(Dataset):
@@ -192,29 +168,17 @@ class IdxDataset(Dataset):
         )
 
     def _download(self, data_dir: Path, name: str, progress: Progress) -> Path:
-        from pooch import HTTPDownloader
-
         url = f"{self.mirror}{name}.gz"
         path = self._places(data_dir)[0] / f"{name}.gz"
-        part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+        hint = f"nothing was kept; try again later, or put the file into {path.parent}"
+
+        def verify(part: Path) -> None:
+            verified(part.read_bytes(), self.sha256[name], name=f"what {url} sent", hint=hint)
+
         try:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with part.open("xb") as file:
-                    HTTPDownloader(_Bar(path.name, progress), chunk_size=_CHUNK_BYTES)(url, file, None)
-                    os.fsync(file.fileno())
-            except OSError as error:  # those of requests are OSErrors, too
-                what = f"{name} of {self.info.name} could not be downloaded from {url} ({error})"
-                raise self._missing(data_dir, what) from None
-            verified(
-                part.read_bytes(),
-                self.sha256[name],
-                name=f"what {url} sent",
-                hint=f"nothing was kept; try again later, or put the file into {path.parent}",
-            )
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+            download(url, path, verify=verify, progress=progress, hint=hint)
+        except MissingDataError as error:
+            raise self._missing(data_dir, f"{name} of {self.info.name}: {error.message}") from None
         return path
 
 
