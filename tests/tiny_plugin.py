@@ -5,6 +5,7 @@ Nothing here uses torch.optim or scikit-learn, whose import takes seconds in eve
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
@@ -15,7 +16,19 @@ from typing import Literal
 import numpy as np
 import torch
 
-from snnbench import Dataset, DatasetInfo, Network, Rule, RuleInfo, RuleParams, Samples, StepStats, digest, hookimpl
+from snnbench import (
+    Dataset,
+    DatasetInfo,
+    EventSamples,
+    Network,
+    Rule,
+    RuleInfo,
+    RuleParams,
+    Samples,
+    StepStats,
+    digest,
+    hookimpl,
+)
 
 SNNBENCH_API = (1, 0)
 
@@ -43,6 +56,41 @@ class Blobs(Dataset):
         centres = np.eye(3, 4) * 0.6 + 0.2
         x = np.clip(centres[y] + rng.normal(0, 0.15, (135, 4)), 0, 1).astype(np.float32)
         return Samples(x[:90], y[:90], x[90:], y[90:], full_scale=1.0)
+
+
+class Taps(Dataset):
+    """Recordings of four units: those of class c come from unit c, at times that tell them apart; 30 and 15."""
+
+    info = DatasetInfo(
+        name="taps",
+        summary="recordings of four units",
+        input_shape=(4,),
+        n_classes=3,
+        licence="none",
+        source="generated",
+        network="5",
+        n_steps=4,
+        splits=("official", "hand:left", "hand:right"),
+        form="events",
+    )
+
+    class Params(Dataset.Params):
+        """``merge``: units that become one."""
+
+        merge: int = 1
+
+    def describe(self):
+        return dataclasses.replace(self.info, input_shape=(4 // self.params.merge,))
+
+    def digest(self, data_dir):
+        return digest({"taps": self.params.merge})
+
+    def load(self, data_dir, split):
+        y = np.tile(np.arange(3), 15)
+        times_us = np.stack([np.arange(45) * 10, np.arange(45) * 10 + 2500, np.full(45, 9000)], axis=1)
+        index = np.repeat(y, 3) // self.params.merge
+        n_train = {"official": 30, "hand:left": 20, "hand:right": 25}[split]
+        return EventSamples(times_us.ravel().astype(np.int32), index.astype(np.int16), np.arange(46) * 3, y, n_train)
 
 
 class Deployed:
@@ -172,4 +220,4 @@ def snnbench_rules():
 
 @hookimpl
 def snnbench_datasets():
-    return [Blobs]
+    return [Blobs, Taps]

@@ -377,7 +377,10 @@ class _Run:
             reason,
             metrics={**metrics, **dict.fromkeys(unmeasured)},
             missing={**missing, **dict.fromkeys(unmeasured, reason)},
-            provenance={"deployment": facts} if facts else {},
+            provenance={
+                "samples": {name: len(getattr(self.data, name)) for name in ("train", "validation", "test")},
+                **({"deployment": facts} if facts else {}),
+            },
         )
         return Outcome(result, {**arrays, **self.curves.arrays()}, self.best_state)
 

@@ -148,9 +148,10 @@ class Leaderboard:
             yield f"Control rows, not ranked: {', '.join(controls)}."
         for row in rows:
             for reason, seeds in row.reasons.items():
-                yield f"{row.name}: seed {', '.join(map(str, seeds))} {reason}"
+                yield f"{row.name}: seed {', '.join(seeds)} {reason}"
             if row.n_done and not row.complete and not row.control:
-                yield f"{row.name} has no rank: its mean is over {row.n_done} of {len(row.trials)} seeds."
+                n_seeds = len({trial.seed for trial in row.trials})
+                yield f"{row.name} has no rank: its mean is over {len(row.by_seed)} of {n_seeds} seeds."
             lost = row.estimates.get("truncated_share")
             if lost is not None and lost.mean:
                 yield f"{row.name}: a spike buffer was full in {lost.mean:.1%} of the test samples and lost spikes."
@@ -167,6 +168,11 @@ class Leaderboard:
             yield f"{_STALE} made by other code than is installed; snnbench run makes it anew."
         if any(row.parallel for row in rows):
             yield f"{_PARALLEL} timed while the machine was busy with other trials or programs, too."
+        for members in dict.fromkeys(row.members for row in rows):
+            if members:
+                yield f"A seed's figures are means over the members of the split: {', '.join(members)}."
+        for samples in sorted(set[str]().union(*(row.samples for row in rows))):
+            yield f"Data {block.trial.dataset_digest[:_KEY_DIGITS]}: {samples}."
         for machine in sorted(set[str]().union(*(row.machines for row in rows))):
             yield f"Ran on {machine}."
         for row in rows:
@@ -188,6 +194,7 @@ class Leaderboard:
         trial = row.trials[0]
         data = trial.to_json()
         task = {name: value for name, value in data["task"].items() if name not in ("input_shape", "n_classes")}
+        task["split"] = ",".join([trial.task.split, *(f":{member}" for member in row.members[1:])])
         same = ("network", "track", "phase", "selection", "device", "backend", "threads", "event_density", "cuda_graph")
         statuses = ("done", "skipped", "diverged", "collapsed", "crashed", "timeout", "interrupted", NOT_RUN)
         numbers: dict[str, float | None] = {}
@@ -266,7 +273,7 @@ def _caption(trial: Trial) -> str:
     window = f", input for {task.t_input_ms:g} ms" if task.t_input_ms is not None else ""
     return " · ".join(
         [
-            f"{task.dataset}, {task.split} split",
+            f"{task.dataset}, {task.split.partition(':')[0]} split",
             *([f"augmented by {task.augment}"] if task.augment != "none" else []),
             f"network {trial.network or 'without hidden layers'}",
             f"encoding {task.encoding}",

@@ -1,9 +1,11 @@
 """Results grouped into rows, and rows ranked where they can be compared.
 
-A row is one rule with one set of parameters; its numbers are means over the seeds that are ``done``. A trial that ended
-any other way is counted beside them by its status: never averaged, never left out, never a number. Rows are ranked only
-within one block (task with its encoding and time base, network, budget, machine); a control row has no rank, nor has a
-row of which a trial is not done, since its mean is over other seeds than its rivals'.
+A row is one rule with one set of parameters; its numbers are means over the seeds that are ``done``. Where the split
+has several members (the folds of a cross-validation, speakers left out), a seed's number is the mean over them, and the
+seed is done when all of them are. A trial that ended any other way is counted beside them by its status: never
+averaged, never left out, never a number. Rows are ranked only within one block (task with its encoding and time base,
+network, budget, machine); a control row has no rank, nor has a row of which a trial is not done, since its mean is over
+other seeds than its rivals'.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from snnbench.records.frame import flatten
 from snnbench.records.statistics import LEVEL, holm, mean, sign_flip_p, standard_deviation, t_interval
@@ -93,12 +95,13 @@ class Row:
 
     Attributes:
         name: the rule, with the parameters that tell it from the suite's other rows of this rule.
-        trials: one per planned seed.
+        trials: one per planned seed, and per member of the split.
         results: what there is of them.
         statuses: how many planned trials ended how; ``not run`` for those without a result.
-        reasons: why trials are not done, with their seeds.
+        reasons: why trials are not done, with their seeds and members of the split.
         stale: keys of results that other code made.
         control: a control row.
+        by_seed: measures of each seed that is done, by metric; None where it has none.
         estimates: by metric; only of metrics that every done trial has.
         missing: by metric that some done trial lacks: why.
         rank: place in the block, None if it has none.
@@ -108,9 +111,10 @@ class Row:
     trials: tuple[Trial, ...]
     results: tuple[Result, ...]
     statuses: Mapping[str, int]
-    reasons: Mapping[str, tuple[int, ...]]
+    reasons: Mapping[str, tuple[str, ...]]
     stale: frozenset[str]
     control: bool
+    by_seed: Mapping[int, Mapping[str, float | None]]
     estimates: Mapping[str, Estimate]
     missing: Mapping[str, str]
     rank: int | None = None
@@ -119,6 +123,22 @@ class Row:
     def n_done(self) -> int:
         """Number of trials that the row's numbers are means of."""
         return self.statuses.get("done", 0)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The members of the split: folds, speakers; empty where it has none."""
+        found = (trial.task.split.partition(":")[2] for trial in self.trials)
+        return tuple(dict.fromkeys(filter(None, found)))
+
+    @property
+    def samples(self) -> set[str]:
+        """How many samples trained, chose the epoch and tested."""
+        facts = (result.provenance.get("samples") for result in self.results)
+        return {
+            f"{fact['train']} samples train, {fact['validation']} choose the epoch, {fact['test']} test"
+            for fact in facts
+            if fact
+        }
 
     @property
     def complete(self) -> bool:
@@ -226,9 +246,8 @@ def _differences(rows: Iterable[Row], metric: str) -> tuple[Difference, ...]:
     pairs = list(itertools.combinations([row for row in rows if row.rank is not None], 2))
     paired: list[list[float]] = []
     for better, worse in pairs:
-        by_seed = {result.trial.seed: result.metrics[metric] for result in worse.results}
-        shared = [result for result in better.results if result.trial.seed in by_seed]
-        paired.append([result.metrics[metric] - by_seed[result.trial.seed] for result in shared])
+        shared = [seed for seed in better.by_seed if seed in worse.by_seed]
+        paired.append([better.by_seed[seed][metric] - worse.by_seed[seed][metric] for seed in shared])  # type: ignore[operator]
     p_values = holm([sign_flip_p(differences) for differences in paired])
     return tuple(
         Difference(better.name, worse.name, mean(differences), p, len(differences))
@@ -238,20 +257,24 @@ def _differences(rows: Iterable[Row], metric: str) -> tuple[Difference, ...]:
 
 def _block_digest(trial: Trial) -> str:
     """What is the same for all rows of a block."""
-    data = trial.to_json()
+    split, _, _ = trial.task.split.partition(":")
+    data = dataclasses.replace(trial, task=dataclasses.replace(trial.task, split=split)).to_json()
     return digest({name: value for name, value in data.items() if name not in ("rule", "params", "seed")})
 
 
 def _row(name: str, items: Sequence[Planned], found: Mapping[str, Result], *, control: bool) -> Row:
     results = tuple(found[item.trial.key] for item in items if item.trial.key in found)
-    reasons: dict[str, tuple[int, ...]] = {}
+    reasons: dict[str, tuple[str, ...]] = {}
     statuses: Counter[str] = Counter()
     for item in items:
         status, reason = _ending(item, found.get(item.trial.key))
         statuses[status] += 1
         if reason:
-            reasons[f"{status}: {reason}"] = (*reasons.get(f"{status}: {reason}", ()), item.trial.seed)
-    estimates, missing = _estimates([result for result in results if result.status == "done"])
+            _, _, member = item.trial.task.split.partition(":")
+            which = f"{item.trial.seed} of {member}" if member else str(item.trial.seed)
+            reasons[f"{status}: {reason}"] = (*reasons.get(f"{status}: {reason}", ()), which)
+    by_seed = _by_seed(items, [result for result in results if result.status == "done"])
+    estimates, missing = _estimates(by_seed, results)
     return Row(
         name,
         tuple(item.trial for item in items),
@@ -260,6 +283,7 @@ def _row(name: str, items: Sequence[Planned], found: Mapping[str, Result], *, co
         reasons,
         frozenset(item.trial.key for item in items if _is_stale(item, found)),
         control,
+        by_seed,
         estimates,
         missing,
     )
@@ -276,18 +300,41 @@ def _is_stale(item: Planned, found: Mapping[str, Result]) -> bool:
     return result is not None and result.code != item.code
 
 
-def _estimates(done: Sequence[Result]) -> tuple[dict[str, Estimate], dict[str, str]]:
-    """Average what every result has, and say why the rest is missing."""
-    values = [dict(flatten(result.metrics)) for result in done]
+def _by_seed(items: Sequence[Planned], done: Sequence[Result]) -> dict[int, dict[str, float | None]]:
+    """Average a seed's results over the members of the split; a seed that lacks one is left out."""
+    wanted = Counter(item.trial.seed for item in items)
+    by_seed: dict[int, dict[str, float | None]] = {}
+    for seed, number in sorted(wanted.items()):
+        parts = [dict(flatten(result.metrics)) for result in done if result.trial.seed == seed]
+        if len(parts) < number:
+            continue
+        names = dict.fromkeys(metric for part in parts for metric in part)
+        values = {metric: [part.get(metric) for part in parts] for metric in names}
+        by_seed[seed] = {metric: _mean_or_none(numbers) for metric, numbers in values.items()}
+    return by_seed
+
+
+def _mean_or_none(values: Sequence[Any]) -> float | None:
+    """The mean, or None if a value is missing or no number."""
+    if all(isinstance(value, int | float) for value in values):
+        return values[0] if len(values) == 1 else mean(values)
+    return None
+
+
+def _estimates(
+    by_seed: Mapping[int, Mapping[str, float | None]], results: Sequence[Result]
+) -> tuple[dict[str, Estimate], dict[str, str]]:
+    """Average what every seed has, and say why the rest is missing."""
     estimates: dict[str, Estimate] = {}
     missing: dict[str, str] = {}
-    for metric in dict.fromkeys(metric for metrics in values for metric in metrics):
-        numbers = [metrics[metric] for metrics in values if metrics.get(metric) is not None]
-        if len(numbers) < len(values):
-            reasons = {result.missing[metric] for result in done if metric in result.missing}
-            missing[metric] = "; ".join(sorted(reasons)) or "not measured"
-        elif all(isinstance(number, int | float) for number in numbers):
+    for metric in dict.fromkeys(metric for metrics in by_seed.values() for metric in metrics):
+        numbers = [number for metrics in by_seed.values() if (number := metrics.get(metric)) is not None]
+        if len(numbers) == len(by_seed):
             estimates[metric] = _estimate(numbers, share="accuracy" in metric)
+        elif reasons := {result.missing[metric] for result in results if metric in result.missing}:
+            missing[metric] = "; ".join(sorted(reasons))
+        elif not any(isinstance(dict(flatten(result.metrics)).get(metric), list) for result in results):
+            missing[metric] = "not measured"
     return estimates, missing
 
 

@@ -49,9 +49,12 @@ class BudgetSection(_Section):
 class TaskSection(_Section):
     """``[[task]]``: what is learned; what is not said has a default per dataset."""
 
-    dataset: str
-    split: str = Field("official", description="one of the dataset's splits")
-    encoding: str = Field("auto", description="name[param=value]; auto takes each rule's own")
+    dataset: str = Field(description="name[param=value]")
+    split: str = Field(
+        "official",
+        description="one of the dataset's splits; kfold-5: every fifth of all samples tests once; kfold-5:2: only that",
+    )
+    encoding: str = Field("auto", description="name[param=value]; auto takes each rule's own that suits the samples")
     augment: Literal["none", "shift", "flip", "shift+flip"] = "none"
     n_steps: int | None = Field(None, ge=1)
     dt_ms: float | None = Field(None, gt=0)

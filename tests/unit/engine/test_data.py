@@ -9,11 +9,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from snnbench.engine.data import Augmentation, TaskData, validation_split
+from snnbench.engine.data import Augmentation, TaskData, fold_split, validation_split
 from snnbench.errors import ParameterError
 from snnbench.plugins import load_plugins
-from snnbench.types import Named, Task
+from snnbench.types import Events, Named, Task
 
 CPU = torch.device("cpu")
 
@@ -44,7 +45,16 @@ def test_no_validation():
 
 
 def task_data(
-    tiny_plugin: Path, *, dataset="blobs", seed=0, encoding="direct", augment="none", validation=0.1, n_steps=4
+    tiny_plugin: Path,
+    *,
+    dataset="blobs",
+    seed=0,
+    encoding="direct",
+    augment="none",
+    validation=0.1,
+    n_steps=4,
+    split="official",
+    form="dense",
 ):
     host = load_plugins((tiny_plugin,))
     found = host.dataset(dataset).value
@@ -57,6 +67,7 @@ def task_data(
         found.info.n_classes,
         augment=augment,
         validation=validation,
+        split=split,
     )
     return TaskData(
         found(),
@@ -64,7 +75,7 @@ def task_data(
         task,
         data_dir=Path(),
         seed=seed,
-        form="dense",
+        form=form,
         device=CPU,
         dtype=torch.float32,
     )
@@ -196,3 +207,70 @@ def test_what_leaves_the_image_is_gone():
     images = torch.ones(200, 1, 8, 8)
     moved = Augmentation("shift", 200, 1, 0, CPU)(images, torch.arange(200))
     assert set(moved.sum((1, 2, 3)).tolist()) == {64.0, 56.0, 49.0}
+
+
+# --- folds -----------------------------------------------------------------------------------------------------------
+
+
+@given(
+    labels=arrays(np.int64, st.integers(2, 60), elements=st.integers(0, 4)),
+    n_folds=st.integers(2, 6),
+)
+def test_every_sample_tests_in_one_fold_and_folds_are_stratified(labels, n_folds):
+    folds = [fold_split(labels, n_folds, fold) for fold in range(n_folds)]
+    assert np.array_equal(np.sort(np.concatenate([test for _, test in folds])), np.arange(len(labels)))
+    for train, test in folds:
+        assert np.array_equal(np.sort(np.concatenate([train, test])), np.arange(len(labels)))
+        for label in np.unique(labels):
+            share = (labels == label).sum() / n_folds
+            assert abs((labels[test] == label).sum() - share) < 1
+    sizes = [len(test) for _, test in folds]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_folds_of_a_task(tiny_plugin):
+    tests = []
+    for fold in range(3):
+        data = task_data(tiny_plugin, split=f"kfold-3:{fold}", validation=0.2)
+        tests.append(set(data.test.tolist()))
+        assert (len(data.test), len(data.train), len(data.validation)) == (45, 72, 18)
+        assert not tests[-1] & (set(data.train.tolist()) | set(data.validation.tolist()))
+    assert set.union(*tests) == set(range(135))
+
+
+# --- recordings of events --------------------------------------------------------------------------------------------
+
+
+def test_recordings_are_gathered_in_the_order_asked_for(tiny_plugin):
+    data = task_data(tiny_plugin, dataset="taps", encoding="events", form="events", n_steps=20)
+    (batch,) = data.evaluation_batches(torch.tensor([7, 0, 30]), 3)
+    events = batch.events
+    assert events.offsets.tolist() == [0, 3, 6, 9]
+    assert events.index.tolist() == [1, 1, 1, 0, 0, 0, 0, 0, 0]
+    assert events.times_ms.tolist() == pytest.approx([0.07, 2.57, 9.0, 0.0, 2.5, 9.0, 0.3, 2.8, 9.0])
+
+
+def test_recordings_in_steps(tiny_plugin):
+    data = task_data(tiny_plugin, dataset="taps", encoding="events", n_steps=4)
+    (batch,) = data.evaluation_batches(torch.tensor([4, 2]), 2)
+    expected = torch.zeros(4, 2, 4)
+    expected[0, 0, 1] = expected[2, 0, 1] = expected[0, 1, 2] = expected[2, 1, 2] = 1  # 9 ms lies behind the end
+    assert torch.equal(batch.dense, expected)
+
+
+def test_shifted_and_flipped_recordings_are_the_shifted_and_flipped_frames():
+    generator = torch.Generator().manual_seed(3)
+    shape, size = (2, 28, 30), 5
+    counts = torch.randint(0, 50, (size,), generator=generator)
+    index = torch.randint(2 * 28 * 30, (int(counts.sum()),), generator=generator)
+    offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    events = Events(torch.rand(len(index), generator=generator), index, offsets)
+
+    def frames(events):
+        sample = torch.repeat_interleave(events.offsets.diff())
+        return torch.bincount(sample * 1680 + events.index, minlength=size * 1680).view(size, *shape).float()
+
+    augmentation = Augmentation("shift+flip", size, seed=1, epoch=2, device=CPU)
+    moved = augmentation.move_events(events, torch.arange(size), shape)
+    assert torch.equal(frames(moved), augmentation(frames(events), torch.arange(size)))
+    assert len(moved.index) < len(events.index)  # some left the sensor

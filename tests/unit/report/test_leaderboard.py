@@ -273,3 +273,42 @@ def test_the_accuracy_of_what_stands_behind_a_network_has_a_column_of_its_refere
     assert "95.00" in text
     assert "50.00" not in text
     assert "| its" not in board([done(trial("a", 0), 0.9)]).to_markdown()
+
+
+def folds(rule, seed, accuracies, n_folds=3):
+    tasks = [dataclasses.replace(DIRECT, split=f"kfold-{n_folds}:{fold}") for fold in range(len(accuracies))]
+    return [done(trial(rule, seed, task=task), accuracy) for task, accuracy in zip(tasks, accuracies, strict=True)]
+
+
+def test_a_seeds_figure_is_the_mean_over_the_folds():
+    results = [*folds("a", 0, (0.7, 0.8, 0.9)), *folds("a", 1, (0.8, 0.9, 1.0)), *folds("b", 0, (0.5, 0.5, 0.8))]
+    results += folds("b", 1, (0.9, 0.9, 0.9))
+    leaderboard = board(results)
+    (block,) = leaderboard.blocks
+    assert [(row.name, row.rank, row.n_done, row.members) for row in block.rows] == [
+        ("a", 1, 6, ("0", "1", "2")),
+        ("b", 2, 6, ("0", "1", "2")),
+    ]
+    estimate = block.rows[0].estimates["test_accuracy"]
+    assert (estimate.mean, estimate.sd) == pytest.approx((0.85, 0.1 / 2**0.5))
+    (difference,) = block.differences
+    assert (difference.mean, difference.n_seeds) == (pytest.approx((0.2 + 0.0) / 2), 2)
+    assert "kfold-3 split" in shown(leaderboard)
+    assert "means over the members of the split: 0, 1, 2" in leaderboard.to_markdown()
+    assert leaderboard.records()[0]["split"] == "kfold-3:0,:1,:2"
+
+
+def test_a_seed_that_lacks_a_fold_is_not_averaged():
+    results = [*folds("a", 0, (0.7, 0.8, 0.9)), *folds("a", 1, (0.1, 0.1))]
+    lost = trial("a", 1, task=dataclasses.replace(DIRECT, split="kfold-3:2"))
+    (row,) = board([*results, failed(lost)]).blocks[0].rows
+    assert row.estimates["test_accuracy"].mean == pytest.approx(0.8)
+    assert row.rank is None
+    assert row.reasons == {"diverged: the loss is nan": ("1 of 2",)}
+    assert "its mean is over 1 of 2 seeds" in shown(board([*results, failed(lost)]))
+
+
+def test_subsets_of_a_dataset_are_never_in_one_table():
+    small = done(trial("a", 0), 0.9)
+    whole = dataclasses.replace(trial("b", 0), dataset_digest="another")
+    assert len(board([small, done(whole, 0.8)]).blocks) == 2

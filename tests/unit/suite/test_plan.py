@@ -19,7 +19,7 @@ from snnbench.errors import (
 )
 from snnbench.plugins import Host, load_plugins
 from snnbench.records.store import Store
-from snnbench.suite.plan import Choose, Machine, Planned, make_plan
+from snnbench.suite.plan import Choose, Machine, Planned, make_plan, row_digest
 from snnbench.suite.schema import load_suite
 from snnbench.types import Budget, Result, Status
 
@@ -377,3 +377,78 @@ def test_threads_are_part_of_the_key(plan: Planner):
     (one,) = plan()
     plan.machine = dataclasses.replace(plan.machine, threads=2)
     assert plan()[0].trial.key != one.trial.key
+
+
+# --- datasets of events, parameters of datasets, splits --------------------------------------------------------------
+
+
+def test_parameters_of_a_dataset_change_its_shape_and_the_key(plan: Planner):
+    (plain,) = plan(task=[{"dataset": "taps"}], rule=[{"name": "surrogate"}])
+    (same,) = plan(task=[{"dataset": "taps[merge=1]"}], rule=[{"name": "surrogate"}])
+    (merged,) = plan(task=[{"dataset": "taps[merge=2]"}], rule=[{"name": "surrogate"}])
+    assert same.trial == plain.trial
+    assert plain.trial.task.dataset == "taps"
+    assert merged.trial.task.dataset == "taps[merge=2]"
+    assert (plain.trial.task.input_shape, merged.trial.task.input_shape) == ((4,), (2,))
+    assert merged.trial.dataset_digest != plain.trial.dataset_digest
+    with pytest.raises(ParameterError, match="merge"):
+        plan(task=[{"dataset": "taps[merg=2]"}])
+
+
+def test_a_dataset_is_selected_by_its_name_without_parameters(plan: Planner):
+    tasks = [{"dataset": "taps[merge=2]"}, BLOBS]
+    chosen = plan(Choose(datasets=("taps",)), task=tasks, rule=[{"name": "surrogate"}])
+    assert [item.trial.task.dataset for item in chosen] == ["taps[merge=2]"]
+
+
+def test_auto_takes_the_encoding_that_suits_the_samples(plan: Planner):
+    rules = [{"name": name} for name in ("surrogate", "conversion", "ann", "multispike")]
+    found = plan(task=[{"dataset": "taps"}], rule=rules)
+    assert [item.trial.task.encoding.name for item in found] == ["events", "frames", "frames", "events"]
+    assert {item.state for item in found} == {"run"}
+
+
+def test_a_rule_without_an_encoding_for_the_samples_is_skipped_with_its_reason(plan: Planner):
+    (item,) = plan(task=[{"dataset": "taps"}])
+    assert item.state == "skip"
+    assert "tiny takes direct, rate" in item.reason
+    assert "taps is events" in item.reason
+
+
+@pytest.mark.parametrize(("dataset", "encoding", "hint"), [("taps", "rate", "events"), ("blobs", "events", "direct")])
+def test_an_encoding_that_does_not_take_the_samples_is_an_error(plan: Planner, dataset, encoding, hint):
+    with pytest.raises(SuiteError, match=encoding) as error:
+        plan(task=[{"dataset": dataset, "encoding": encoding}], rule=[{"name": "surrogate"}])
+    assert hint in error.value.hint
+
+
+def test_folds_and_members_of_a_split_are_trials_of_one_row(plan: Planner):
+    found = plan(task=[BLOBS | {"split": "kfold-3"}], seeds=2)
+    assert labels(found) == [f"tiny/blobs@kfold-3:{fold}/5/T4/{seed}" for fold in range(3) for seed in (0, 1)]
+    assert len({item.trial.key for item in found}) == 6
+    assert len({row_digest(item.trial) for item in found}) == 1
+    left_out = plan(task=[{"dataset": "taps", "split": "hand"}], rule=[{"name": "surrogate"}])
+    assert [item.trial.task.split for item in left_out] == ["hand:left", "hand:right"]
+    (one,) = plan(task=[BLOBS | {"split": "kfold-3:1"}])
+    assert one.trial.key == found[2].trial.key
+
+
+@pytest.mark.parametrize(
+    ("dataset", "split", "expected"),
+    [
+        ("blobs", "kfold-3:3", "counted from 0"),
+        ("blobs", "kfold-1", "two at least"),
+        ("blobs", "hand", "official"),
+        ("taps", "hand:lefft", "hand:left"),
+    ],
+)
+def test_a_split_that_is_not_there(plan: Planner, dataset, split, expected):
+    with pytest.raises(SuiteError) as error:
+        plan(task=[{"dataset": dataset, "split": split}], rule=[{"name": "surrogate"}])
+    assert expected in f"{error.value.message} {error.value.hint}"
+
+
+def test_recurrent_networks_are_for_rules_that_train_them(plan: Planner):
+    (item,) = plan(task=[BLOBS | {"network": "5r"}])
+    assert item.state == "skip"
+    assert item.reason == "tiny does not train recurrent layers, and 5r has one"
