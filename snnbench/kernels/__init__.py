@@ -19,6 +19,7 @@ from snnbench.kernels.herding import (
 from snnbench.kernels.integrate_and_fire import integrate_and_fire
 from snnbench.kernels.lif import RESETS, Reset, lif
 from snnbench.kernels.pool import pool
+from snnbench.kernels.recurrent_lif import recurrent_lif
 from snnbench.kernels.spike_index import SpikeIndex
 from snnbench.kernels.spike_times import in_order, spike_times
 from snnbench.kernels.srm import srm
@@ -50,6 +51,7 @@ __all__ = [
     "integrate_and_fire",
     "lif",
     "pool",
+    "recurrent_lif",
     "relu_learn",
     "spike_times",
     "split_weights",

@@ -160,6 +160,30 @@ def note_chunk(spikes, t, low, n_neurons, neurons, counts, per_sample):  # type:
         )
 
 
+@inner
+def add_rows(total, matrix, which):  # type: ignore[no-untyped-def]
+    """Add rows of a flat matrix to ``total``, eight at a time."""
+    n = len(total)
+    k = 0
+    while k + 8 <= len(which):
+        a = matrix[which[k] * n : which[k] * n + n]
+        b = matrix[which[k + 1] * n : which[k + 1] * n + n]
+        c = matrix[which[k + 2] * n : which[k + 2] * n + n]
+        d = matrix[which[k + 3] * n : which[k + 3] * n + n]
+        e = matrix[which[k + 4] * n : which[k + 4] * n + n]
+        f = matrix[which[k + 5] * n : which[k + 5] * n + n]
+        g = matrix[which[k + 6] * n : which[k + 6] * n + n]
+        h = matrix[which[k + 7] * n : which[k + 7] * n + n]
+        for j in range(n):
+            total[j] += ((a[j] + b[j]) + (c[j] + d[j])) + ((e[j] + f[j]) + (g[j] + h[j]))
+        k += 8
+    while k < len(which):
+        a = matrix[which[k] * n : which[k] * n + n]
+        for j in range(n):
+            total[j] += a[j]
+        k += 1
+
+
 @intrinsic
 def _power_of_two(context, shifted):  # type: ignore[no-untyped-def]  # noqa: ARG001
     """Return 2**k for a number whose lowest mantissa bits are those of the integer k."""

@@ -121,6 +121,28 @@ def _call_event_linear(function: Callable[..., Tensor], x: Tensor, *, n_out: int
     return y[..., torch.arange(n_in, device=x.device) % n_out].reshape(x.shape)
 
 
+_RECURRENT_SIZE = 128
+"""Neurons of a recurrent layer: larger inputs are those of several layers side by side."""
+
+
+def _recurrent_weight(n: int, x: Tensor) -> Tensor:
+    """Make weights of few digits that neither silence nor drive a layer."""
+    return ((torch.arange(n * n, device=x.device) % 61 - 30).view(n, n) / 256).to(x.dtype)
+
+
+def _call_recurrent_lif(function: Callable[..., Tensor], x: Tensor, **options: Any) -> Tensor:
+    layers = x.flatten(2).split(_RECURRENT_SIZE, dim=-1)
+    spikes = [function(part, _recurrent_weight(part.shape[-1], x), **options) for part in layers]
+    return torch.cat(spikes, dim=-1).reshape(x.shape)
+
+
+def _recurrent_lif_membrane(current: Tensor, spikes: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    before = torch.cat([torch.zeros_like(spikes[:1]), spikes[:-1]]).flatten(2)
+    layers = before.split(_RECURRENT_SIZE, dim=-1)
+    heard = torch.cat([part @ _recurrent_weight(part.shape[-1], current).T for part in layers], dim=-1)
+    return _lif_membrane(current + heard.reshape(current.shape), spikes, options)
+
+
 def _srm_membrane(current: Tensor, spikes: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     def filtered(x: Tensor, alpha: AlphaKernel) -> Tensor:
         lag = torch.arange(len(x))[:, None] - torch.arange(len(x))
@@ -142,6 +164,19 @@ def _call_pool(function: Callable[..., Tensor], x: Tensor, *, gain: float, backe
     maps = x.flatten(2)[..., None, None] * weights
     return function(maps, window=2, gain=gain, backend=backend).sum((-2, -1)).reshape(x.shape)
 
+
+_LIF_OPTIONS = {
+    f"{reset}-{'detached' if detach else 'attached'}-{name}": {
+        "decay": 0.8,
+        "threshold": 0.7,
+        "reset": reset,
+        "detach_reset": detach,
+        "surrogate": Surrogate(name, width=0.4, peak=1.5),
+    }
+    for reset in RESETS
+    for detach in (True, False)
+    for name in (SURROGATES if (reset, detach) == ("hard", False) else ("arctan",))
+}
 
 _EXAMPLES = {
     "alpha_filter": _Example(
@@ -167,22 +202,17 @@ _EXAMPLES = {
         membrane=_integrate_and_fire_membrane,
     ),
     "lif": _Example(
-        options={
-            f"{reset}-{'detached' if detach else 'attached'}-{name}": {
-                "decay": 0.8,
-                "threshold": 0.7,
-                "reset": reset,
-                "detach_reset": detach,
-                "surrogate": Surrogate(name, width=0.4, peak=1.5),
-            }
-            for reset in RESETS
-            for detach in (True, False)
-            for name in (SURROGATES if (reset, detach) == ("hard", False) else ("arctan",))
-        },
+        options=_LIF_OPTIONS,
         dyadic={"decay": 0.5, "threshold": 0.75, "surrogate": Surrogate("rectangular", 1.0)},
         membrane=_lif_membrane,
     ),
     "pool": _Example(options={"sum": {"gain": 1.0}, "mean": {"gain": 0.25}}, dyadic={}, call=_call_pool),
+    "recurrent_lif": _Example(
+        options=_LIF_OPTIONS,
+        dyadic={"decay": 0.5, "threshold": 0.75, "surrogate": Surrogate("rectangular", 1.0)},
+        membrane=_recurrent_lif_membrane,
+        call=_call_recurrent_lif,
+    ),
     "srm": _Example(
         options={
             f"{'given' if response is None else 'filtered'}-{way}-{name}": {

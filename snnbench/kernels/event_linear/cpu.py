@@ -15,7 +15,7 @@ import numba
 import torch
 from torch.autograd.function import once_differentiable
 
-from snnbench.kernels.compiled import SharedKernel, flat, inner, note_spikes
+from snnbench.kernels.compiled import SharedKernel, add_rows, flat, note_spikes
 from snnbench.kernels.spike_index import SpikeIndex
 
 if TYPE_CHECKING:
@@ -65,15 +65,15 @@ class _EventLinear(torch.autograd.Function):
         grad_y = grad_y.contiguous()
         return (
             grad_y @ weight if needs_spikes else None,
-            _grad_weight(grad_y, neurons, counts) if needs_weight else None,
+            grad_weight(grad_y, neurons, counts) if needs_weight else None,
             grad_y.sum((0, 1)) if needs_bias else None,
             None,
             None,
         )
 
 
-def _grad_weight(grad_y: Tensor, neurons: Tensor, counts: Tensor) -> Tensor:
-    """Return ``[M, N]``, a transposed view."""
+def grad_weight(grad_y: Tensor, neurons: Tensor, counts: Tensor) -> Tensor:
+    """Return the gradient of the weights ``[M, N]``, a transposed view, from that of the output ``[T, B, M]``."""
     n_out, n_in = grad_y.shape[-1], neurons.shape[-1]
     n_rows = counts.numel()
     grad = grad_y.new_empty((n_in, n_out))
@@ -104,30 +104,6 @@ def _scan(n_shares, spikes, neurons, counts, others, n_in):  # type: ignore[no-u
                 counts[row] = note_spikes(s, neurons[row * n_in : (row + 1) * n_in])
 
 
-@inner
-def _add_rows(total, matrix, which):  # type: ignore[no-untyped-def]
-    """Add rows of a flat matrix to ``total``."""
-    n = len(total)
-    k = 0
-    while k + 8 <= len(which):
-        a = matrix[which[k] * n : which[k] * n + n]
-        b = matrix[which[k + 1] * n : which[k + 1] * n + n]
-        c = matrix[which[k + 2] * n : which[k + 2] * n + n]
-        d = matrix[which[k + 3] * n : which[k + 3] * n + n]
-        e = matrix[which[k + 4] * n : which[k + 4] * n + n]
-        f = matrix[which[k + 5] * n : which[k + 5] * n + n]
-        g = matrix[which[k + 6] * n : which[k + 6] * n + n]
-        h = matrix[which[k + 7] * n : which[k + 7] * n + n]
-        for j in range(n):
-            total[j] += ((a[j] + b[j]) + (c[j] + d[j])) + ((e[j] + f[j]) + (g[j] + h[j]))
-        k += 8
-    while k < len(which):
-        a = matrix[which[k] * n : which[k] * n + n]
-        for j in range(n):
-            total[j] += a[j]
-        k += 1
-
-
 @SharedKernel
 def _gather(n_shares, neurons, counts, weights, start, y, n_in, n_out):  # type: ignore[no-untyped-def]
     n_rows = len(counts)
@@ -136,7 +112,7 @@ def _gather(n_shares, neurons, counts, weights, start, y, n_in, n_out):  # type:
             for row in range(first, min(first + _RUN, n_rows)):
                 total = y[row * n_out : (row + 1) * n_out]
                 total[:] = start
-                _add_rows(total, weights, neurons[row * n_in : row * n_in + counts[row]])
+                add_rows(total, weights, neurons[row * n_in : row * n_in + counts[row]])
 
 
 @SharedKernel
@@ -174,4 +150,4 @@ def _gather_turned(n_shares, starts, firsts, when, grad_y, grad, n_in, n_out):  
                     total = grad[i * n_out : (i + 1) * n_out]
                     if b == 0:
                         total[:] = 0
-                    _add_rows(total, grad_y, rows[start[i] : start[i + 1]])
+                    add_rows(total, grad_y, rows[start[i] : start[i + 1]])
