@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -33,6 +33,49 @@ class SilentRecorder:
 
     def truncated(self, samples: Tensor) -> None:
         """Take note of full spike buffers."""
+
+
+RASTER_SPIKES = 5_000
+"""So many spikes of a layer are kept for its raster, the first ones; more make a picture black and a store large."""
+
+
+class RasterRecorder(SilentRecorder):
+    """Keeps the spikes of a batch of one sample, layer by layer.
+
+    Args:
+        dt_ms: length of a step.
+    """
+
+    def __init__(self, dt_ms: float) -> None:
+        self._dt_ms = dt_ms
+        self._layers: dict[str, dict[str, np.ndarray]] = {}
+
+    def spikes(self, layer: str, train: Tensor | Events, *, bias: bool = False) -> None:  # noqa: ARG002
+        """See ``snnbench.Recorder``."""
+        if isinstance(train, Events):
+            times_ms, neuron = train.times_ms, train.index
+            spikes = torch.ones_like(neuron) if train.sign is None else train.sign
+        else:
+            steps = train.detach()[:, 0].flatten(1)
+            step, neuron = steps.nonzero(as_tuple=True)
+            times_ms, spikes = (step + 1) * self._dt_ms, steps[step, neuron]
+        total = spikes.to(torch.float64).abs().sum()
+        self._layers[layer] = {
+            "raster_ms": times_ms[:RASTER_SPIKES].cpu().numpy().astype(np.float32),
+            "raster_neuron": neuron[:RASTER_SPIKES].cpu().numpy().astype(np.int32),
+            "raster_spikes": spikes[:RASTER_SPIKES].cpu().numpy().astype(np.int16),
+            "raster_total": total.cpu().numpy().astype(np.int64),
+        }
+
+    def arrays(self, layers: Iterable[str]) -> dict[str, np.ndarray]:
+        """Return what was kept of these layers, in their order, under the names it is stored by.
+
+        Of each layer: ``raster_ms/<layer>`` float32, ascending, the ends of steps where the layer has steps;
+        ``raster_neuron/<layer>`` int32; ``raster_spikes/<layer>`` int16, how many spikes, negative where spikes are;
+        ``raster_total/<layer>``, the number of all its spikes: of a busier layer, no more than the first
+        ``RASTER_SPIKES`` entries are kept.
+        """
+        return {f"{name}/{layer}": kept for layer in layers for name, kept in self._layers[layer].items()}
 
 
 class CountingRecorder:

@@ -25,7 +25,7 @@ from snnbench.engine.graphs import CapturedSteps
 from snnbench.engine.measures import collapse_reason, decide, measure
 from snnbench.engine.memory import large_blocks_given_back
 from snnbench.engine.provenance import OtherWork, provenance
-from snnbench.engine.recorder import CountingRecorder, SilentRecorder
+from snnbench.engine.recorder import CountingRecorder, RasterRecorder, SilentRecorder
 from snnbench.errors import ContractError
 from snnbench.plugins import Host
 from snnbench.rule import Context, Deployed, Learner, Rule, checked_params
@@ -33,6 +33,7 @@ from snnbench.types import (
     METRICS,
     Batch,
     Budget,
+    Events,
     Named,
     Network,
     Result,
@@ -332,6 +333,7 @@ class _Run:
             if (reference := getattr(deployed, "reference", None)) is not None and len(indices):
                 metrics[f"{deployed.reference_name}_{name}accuracy"] = self._accuracy(reference, indices)  # type: ignore[attr-defined]
         metrics |= self._inference_times(deployed)
+        arrays |= self._raster(deployed, record)
         facts = {
             "decoder": deployed.decoder,
             "pooling": deployed.pooling,
@@ -350,6 +352,16 @@ class _Run:
             latency_s = _median_duration_s(lambda: deployed.infer(single, silent), self.device)
             batch_s = _median_duration_s(lambda: deployed.infer(full, silent), self.device)
         return {"infer_latency_ms": latency_s * 1e3, "infer_samples_per_s": full.size / batch_s}
+
+    def _raster(self, deployed: Deployed, record: SpikeRecord) -> dict[str, np.ndarray]:
+        """What every layer that spikes does with the first test sample; see ``RasterRecorder.arrays``."""
+        batch = next(self.data.evaluation_batches(self.data.test, 1))
+        recorder = RasterRecorder(self.trial.task.dt_ms)
+        if "input" in record.layers:  # unless the rule makes its own input spikes, which then replace these
+            recorder.spikes("input", batch.inputs if isinstance(batch.inputs, Events) else batch.dense)
+        with torch.inference_mode():
+            deployed.infer(batch, recorder)
+        return recorder.arrays(record.layers)
 
     def _outcome(
         self,

@@ -170,7 +170,7 @@ def _stored(store: Store, suite: str) -> dict[str, tuple[str, Result]]:
     return {item.result.key: (item.suite, item.result) for item in found}
 
 
-def _splits(info: DatasetInfo, given: str) -> tuple[str, ...]:
+def splits_named(info: DatasetInfo, given: str) -> tuple[str, ...]:
     """Return the splits that a task's ``split`` stands for: ``kfold-5`` for all five of its folds.
 
     Raises:
@@ -278,7 +278,7 @@ def _trials(
         lambda: dataset.digest(machine.data_dir),
         passes=UsageError,  # missing data, which the user can mend
     )
-    for split, seed in itertools.product(_splits(info, section.split), choose.seeds or suite.suite.seed_list):
+    for split, seed in itertools.product(splits_named(info, section.split), choose.seeds or suite.suite.seed_list):
         trial = Trial(
             rule=rule.info.name,
             params=params,

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snnbench.engine.recorder import CountingRecorder
+from snnbench.engine.recorder import RASTER_SPIKES, CountingRecorder, RasterRecorder
 from snnbench.errors import ContractError
 from snnbench.types import Batch, Events, Network
 
@@ -424,3 +424,38 @@ def test_a_recorder_that_was_kept_is_of_no_use():
     found.record(infer, batch())
     with pytest.raises(ContractError, match="outside infer"):
         kept[0].spikes("layer1", HIDDEN)
+
+
+# --- rasters ---------------------------------------------------------------------------------------------------------
+
+
+def raster(train, dt_ms=0.5):
+    kept = RasterRecorder(dt_ms)
+    kept.spikes("layer1", train)
+    arrays = kept.arrays(["layer1"])
+    assert list(arrays) == [f"raster_{name}/layer1" for name in ("ms", "neuron", "spikes", "total")]
+    return [array.tolist() for array in arrays.values()]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool, torch.int8])
+def test_a_raster_of_steps(dtype):
+    train = torch.zeros(3, 1, 2, 2, dtype=dtype)
+    train[0, 0, 0, 1] = train[2, 0, 0, 0] = train[2, 0, 1, 1] = 1
+    assert raster(train) == [[0.5, 1.5, 1.5], [1, 0, 3], [1, 1, 1], 3]
+
+
+def test_a_raster_of_signed_spikes_and_of_several_in_a_step():
+    assert raster(torch.tensor([[[0.0, -1.0]], [[3.0, 0.0]]])) == [[0.5, 1.0], [1, 0], [-1, 3], 4]
+
+
+@pytest.mark.parametrize("sign", [None, torch.tensor([1, -1, 1])])
+def test_a_raster_of_events(sign):
+    events = Events(torch.tensor([0.25, 0.25, 7.5]), torch.tensor([4, 2, 4]), torch.tensor([0, 3]), sign)
+    assert raster(events) == [[0.25, 0.25, 7.5], [4, 2, 4], [1, 1, 1] if sign is None else [1, -1, 1], 3]
+
+
+def test_the_first_spikes_of_a_busy_layer():
+    found = raster(torch.ones(9, 1, RASTER_SPIKES // 4), dt_ms=1.0)
+    assert [len(values) for values in found[:3]] == [RASTER_SPIKES] * 3
+    assert set(found[0]) == {1, 2, 3, 4}
+    assert found[3] == 9 * (RASTER_SPIKES // 4)

@@ -109,6 +109,23 @@ def test_arrays_agree_with_the_metrics(run: Run, tmp_path: Path):
     assert len(arrays["accuracy_over_time"]) == 4
 
 
+def test_the_spikes_of_the_first_test_sample_are_kept(run: Run, tmp_path: Path):
+    (result,) = run(suite(encoding="rate")).results
+    arrays = Store(tmp_path / "results").arrays("s", result.key)
+    # each of its input spikes is three synaptic operations
+    assert 3 * arrays["raster_total/input"] == arrays["sops_per_sample"][0] > 0
+    assert set(arrays["raster_ms/input"]) <= {1, 2, 3, 4}
+    assert arrays["raster_ms/output"].tolist() == [1, 2, 3, 4]
+    assert np.bincount(arrays["raster_neuron/output"]).argmax() == arrays["predictions"][0]
+    assert arrays["raster_total/output"] == 4
+
+
+def test_a_layer_that_does_not_spike_has_no_raster(run: Run, tmp_path: Path):
+    (result,) = run(suite()).results
+    kept = Store(tmp_path / "results").arrays("s", result.key)
+    assert {name for name in kept if name.startswith("raster_ms")} == {"raster_ms/output"}
+
+
 def test_same_seed_twice_is_the_same_bits(run: Run, files):
     one, other = (run(suite(encoding="rate"), store).results[0] for store in ("a", "b"))
     assert but_for_times(one) == but_for_times(other)
