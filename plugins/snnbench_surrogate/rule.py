@@ -47,6 +47,7 @@ class SurrogateRule(Rule):
         summary="backpropagation through time with a surrogate for the derivative of the spike",
         encodings=("direct", "rate", "integrate", "latency", "events"),
         decoders=("count", "membrane-max", "membrane-mean"),
+        recurrent=True,
         paper="Neftci, Mostafa, Zenke: Surrogate gradient learning in spiking neural networks. IEEE SPM 2019",
         url="https://arxiv.org/abs/1901.09948",
     )
@@ -66,7 +67,8 @@ class SurrogateRule(Rule):
             surrogate: shape of the surrogate derivative; its peak is 1.
             surrogate_width: in units of the membrane potential; None: the width that makes the shape's area 1.
             init: distribution of the starting weights.
-            init_gain: factor on their spread.
+            init_gain: factor on their spread, between layers.
+            recurrent_gain: the same within recurrent layers.
             bias: whether layers have biases.
             spike_l1: weight of the number of hidden spikes of a batch in the loss.
             spike_l2: weight of the squared number of spikes of a hidden neuron in a batch, averaged over neurons.
@@ -93,6 +95,7 @@ class SurrogateRule(Rule):
         surrogate_width: float | None = Field(None, gt=0)
         init: Literal["kaiming-uniform", "kaiming-normal", "fluctuation"] = "kaiming-uniform"
         init_gain: float = Field(2.0, gt=0)
+        recurrent_gain: float = Field(1.0, gt=0)
         bias: bool = True
         spike_l1: float = Field(0.0, ge=0)
         spike_l2: float = Field(0.0, ge=0)
@@ -111,6 +114,7 @@ class SurrogateRule(Rule):
             generator=context.generator("init"),
             init=params.init,
             gain=params.init_gain,
+            recurrent_gain=params.recurrent_gain,
             bias=params.bias,
             backend=context.backend,
         )

@@ -1,16 +1,17 @@
-"""A feed-forward network of LIF layers over a graph, and the frozen copy of it that is measured."""
+"""A network of LIF layers over a graph, and the frozen copy of it that is measured."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import nn
 
-from snnbench.kernels import Reset, SpikeIndex, Surrogate, exponential_filter, index_spikes, lif
+from snnbench.kernels import Reset, SpikeIndex, Surrogate, exponential_filter, index_spikes, lif, recurrent_lif
 from snnbench.layers.synapses import Synapse
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def declare_input(batch: Batch, graph: Graph, synapses: nn.ModuleList, recorder:
 
 class LIFStack(nn.Module):
     """Synapses and LIF neurons layer by layer; each layer is run over all time steps before the next.
+
+    A recurrent layer hears its own spikes a step later, and is run over all time steps, too.
 
     Args:
         graph: the layers.
@@ -105,7 +108,11 @@ class LIFStack(nn.Module):
                 return exponential_filter(current, decay=self.neuron.decay, backend=self.backend)
             if following is not None and self._may_read_events(following):
                 index = SpikeIndex.empty(current.shape)
-            x = self._spikes(current, index, overwrite=not constant)
+            if layer.recurrent:
+                kernel = partial(recurrent_lif, weight=synapse.get_parameter("recurrent_weight"))
+                x = self._fired(kernel, current, index, overwrite=not constant)
+            else:
+                x = self._spikes(current, index, overwrite=not constant)
             constant = False
             if probe is not None:
                 probe(layer.name, x)
@@ -115,8 +122,13 @@ class LIFStack(nn.Module):
         return self.event_density > 0 and layer.kind == "dense" and layer.n_out >= NARROW
 
     def _spikes(self, current: Tensor, index: SpikeIndex | None, *, overwrite: bool) -> Tensor:
+        return self._fired(lif, current, index, overwrite=overwrite)
+
+    def _fired(
+        self, kernel: Callable[..., Tensor], current: Tensor, index: SpikeIndex | None, *, overwrite: bool
+    ) -> Tensor:
         neuron = self.neuron
-        return lif(
+        return kernel(
             current,
             decay=neuron.decay,
             threshold=neuron.threshold,

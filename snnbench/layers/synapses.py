@@ -23,12 +23,14 @@ class Synapse(nn.Module):
     """The synapses of one layer of a graph: ``[..., *layer.in_shape]`` to ``[..., *layer.out_shape]``.
 
     All leading dimensions (time, batch) go through one matrix product, convolution or pooling. A dense layer flattens
-    spatial input. Parameters are float32 zeros on the CPU; ``build_synapses`` draws them.
+    spatial input. Parameters are float32 zeros on the CPU; ``build_synapses`` draws them. The synapses among the
+    neurons of a recurrent layer are only held here: what they deliver depends on the neurons, which run them.
 
     Attributes:
         layer: the layer of the graph.
         weight: ``[n_out, n_in]`` of a dense layer, ``[c_out, c_in, kernel, kernel]`` of a convolution; a pool has none.
         bias: ``[n_out]`` or ``[c_out]``; None without biases and in a pool.
+        recurrent_weight: ``[n_out, n_out]``, to neuron, from neuron; None unless the layer is recurrent.
         pooling: whether a pool delivers the mean or the sum of its window.
         pool_gain: factor on what a pool delivers.
         backend: implementation of the kernels.
@@ -36,6 +38,7 @@ class Synapse(nn.Module):
 
     weight: nn.Parameter
     bias: nn.Parameter | None
+    recurrent_weight: nn.Parameter | None
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class Synapse(nn.Module):
         self.pool_gain = pool_gain
         self.backend = backend
         self.register_parameter("bias", None)
+        self.register_parameter("recurrent_weight", None)
         if layer.kind == "pool":
             return
         if layer.kind == "dense":
@@ -61,6 +65,8 @@ class Synapse(nn.Module):
         self.weight = nn.Parameter(torch.zeros(shape, dtype=torch.float32))
         if bias:
             self.bias = nn.Parameter(torch.zeros(shape[0], dtype=torch.float32))
+        if layer.recurrent:
+            self.recurrent_weight = nn.Parameter(torch.zeros((layer.n_out, layer.n_out), dtype=torch.float32))
 
     def forward(self, x: Tensor, index: SpikeIndex | None = None) -> Tensor:
         """Return what the synapses deliver for ``x``, bias included.
@@ -128,12 +134,13 @@ def build_synapses(
     pooling: Literal["average", "sum"] = "average",
     pool_gain: float = 1.0,
     gain: float = 1.0,
+    recurrent_gain: float = 1.0,
     backend: str,
 ) -> nn.ModuleList:
     """Make one ``Synapse`` per layer of the graph, pools included, with drawn parameters.
 
     Numbers are drawn in float32 on the CPU, so that a network moved to another device or to float64 starts from the
-    same ones; layer by layer in the graph's order.
+    same ones; layer by layer in the graph's order, a recurrent layer's weights among its own neurons last.
 
     Args:
         graph: the layers.
@@ -142,7 +149,8 @@ def build_synapses(
         bias: whether dense layers and convolutions have biases.
         pooling: whether a pool delivers the mean or the sum of its window.
         pool_gain: factor on what a pool delivers.
-        gain: factor on the spread of the weights.
+        gain: factor on the spread of the weights between layers.
+        recurrent_gain: factor on the spread of the weights within recurrent layers.
         backend: implementation of the kernels.
 
     Raises:
@@ -152,4 +160,6 @@ def build_synapses(
     for synapse in synapses:
         if synapse.layer.kind != "pool":
             initialise(synapse.weight, synapse.bias, init=init, gain=gain, generator=generator)
+        if synapse.recurrent_weight is not None:
+            initialise(synapse.recurrent_weight, None, init=init, gain=recurrent_gain, generator=generator)
     return nn.ModuleList(synapses)
