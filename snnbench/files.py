@@ -187,7 +187,7 @@ def _refuse_outside(name: str) -> None:
 # --- what is in a folder ---------------------------------------------------------------------------------------------
 
 
-def folder_digest(data_dir: Path, folder: Path, suffix: str = "") -> str:
+def folder_digest(data_dir: Path, folder: Path, suffix: str | tuple[str, ...] = "") -> str:
     """Return the digest of every file in a folder and below: of relative paths, sizes and contents.
 
     The contents are read once. The digest is remembered in ``<data_dir>/cache`` with the path, size and time of
@@ -197,7 +197,7 @@ def folder_digest(data_dir: Path, folder: Path, suffix: str = "") -> str:
     Args:
         data_dir: the data directory.
         folder: the folder.
-        suffix: only files whose names end so count.
+        suffix: only files whose names end so, or in one of these ways, count.
 
     Returns:
         16 hexadecimal digits; of an empty list where there is no such file or folder.
@@ -215,7 +215,7 @@ def folder_digest(data_dir: Path, folder: Path, suffix: str = "") -> str:
     return found["digest"]
 
 
-def _signature(folder: Path, suffix: str) -> Iterator[tuple[str, int, int]]:
+def _signature(folder: Path, suffix: str | tuple[str, ...]) -> Iterator[tuple[str, int, int]]:
     """Yield relative path, size in bytes and time of change in ns of each file."""
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
