@@ -30,6 +30,6 @@ def coarser(samples: EventSamples, side: int, factor: int, *, merge_polarities: 
 
 def on_grid(samples: EventSamples, step_us: int) -> EventSamples:
     """Floor every time to a multiple of ``step_us``: events of one step of this grid become simultaneous."""
-    return (
-        samples if step_us == 1 else replace(samples, times_us=samples.times_us - samples.times_us % np.int32(step_us))
-    )
+    if step_us == 1:
+        return samples
+    return replace(samples, times_us=samples.times_us - samples.times_us % np.int32(step_us))
