@@ -1,4 +1,4 @@
-"""What the command line and notebooks call: plan, run, load, report, sync, publish, clean."""
+"""What the command line and notebooks call: plan, run, load, report, draw, sync, publish, clean."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from snnbench.errors import StoreError, SuiteError, TrackingError, unknown_name
+from snnbench.errors import StoreError, SuiteError, TrackingError, UsageError, unknown_name
 from snnbench.plugins import Host, load_plugins
 from snnbench.records.store import Store, write_atomically
 from snnbench.sink import RunInfo
@@ -18,10 +18,12 @@ from snnbench.types import Result
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from snnbench.dataset import Progress
     from snnbench.engine.executor import EpochFinished, TrialFinished, TrialStarted
     from snnbench.report.leaderboard import Leaderboard
+    from snnbench.report.sample import Shown
     from snnbench.suite.plan import Choose, Planned
     from snnbench.suite.schema import Suite
 
@@ -363,9 +365,80 @@ def _draw_over(parameter: str, planned: Sequence[Planned], store: Store, folder:
             figures.accuracy_over([result for _, result in there], parameter), parameter
         )
     for suffix in ("png", "pdf"):
-        content = BytesIO()
-        figure.savefig(content, format=suffix, dpi=200)
-        write_atomically(folder / f"accuracy-over-{parameter}.{suffix}", content.getvalue())
+        _write_figure(figure, folder / f"accuracy-over-{parameter}.{suffix}")
+
+
+def _write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure in the format that the file's name ends in.
+
+    Raises:
+        UsageError: there is no such format.
+        StoreError: the file cannot be written.
+    """
+    legal = figure.canvas.get_supported_filetypes()
+    if path.suffix[1:] not in legal:
+        raise unknown_name("ending of a figure's file", path.suffix, [f".{name}" for name in legal], error=UsageError)
+    content = BytesIO()
+    figure.savefig(content, format=path.suffix[1:], dpi=200)
+    write_atomically(path, content.getvalue())
+
+
+def draw_sample(
+    dataset: str,
+    index: int,
+    path: Path,
+    settings: Settings | None = None,
+    *,
+    split: str = "official",
+    encoding: str | None = None,
+) -> Shown:
+    """Draw a sample of a dataset, and what a network is given of it.
+
+    Args:
+        dataset: ``name[param=value]``.
+        index: over the training samples of the split and then its test samples.
+        path: of the figure; ends in its format, such as ``.png``.
+        settings: where.
+        split: which split.
+        encoding: ``name[param=value]``; None: by name the first that makes spikes of such samples.
+
+    Returns:
+        what was drawn.
+
+    Raises:
+        UsageError: a name, a parameter or the index is wrong.
+        MissingDataError: files are not there.
+        CorruptDataError: a file is not what it should be.
+        StoreError: the figure cannot be written.
+    """
+    from snnbench.report import figures
+    from snnbench.report.sample import look_up
+
+    settings = settings or Settings()
+    shown = look_up(settings.host, settings.data_folder, dataset, index, split=split, encoding=encoding)
+    _write_figure(figures.draw_sample(shown), path)
+    return shown
+
+
+def draw_raster(key: str, path: Path, settings: Settings | None = None) -> None:
+    """Draw what the layers of a result's network did with the first test sample.
+
+    Args:
+        key: of the result, or its beginning.
+        path: of the figure; ends in its format, such as ``.png``.
+        settings: where.
+
+    Raises:
+        UsageError: there is no such result, or it holds no spikes.
+        StoreError: the figure cannot be written.
+    """
+    from snnbench.report import figures
+
+    store = Store((settings or Settings()).store)
+    suite, result = store.find(key)
+    trial = result.trial
+    title = f"{trial.rule} on {trial.task.dataset}, network {trial.network}, seed {trial.seed}"
+    _write_figure(figures.draw_raster(store.arrays(suite, result.key), title), path)
 
 
 def _plan_of_stored(source: SuiteSource, settings: Settings) -> tuple[Suite, list[Planned]]:

@@ -13,6 +13,7 @@ import inspect
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
@@ -701,25 +702,88 @@ def report(
     _stdout().print(leaderboard)
 
 
+_KEY = re.compile("[0-9a-f]+")
+"""A result's key or its beginning: told from a dataset without loading plugins, which takes seconds."""
+
+
 @_command
 def show(
-    key: Annotated[str, typer.Argument(metavar="KEY", help="A result's key, or its beginning.")],
+    target: Annotated[
+        str, typer.Argument(metavar="DATASET|KEY", help="A dataset, as name[param=value]; or a result's key.")
+    ],
+    index: Annotated[
+        int | None, typer.Option("--index", help="Of the sample: training samples first, then test samples; else 0.")
+    ] = None,
+    split: Annotated[str | None, typer.Option("--split", help="Of the dataset; else official.")] = None,
+    encoding: Annotated[
+        str | None, typer.Option("--encoding", metavar="NAME", help="Of the sample; else the first that makes spikes.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="FILE", help="The sample's picture; else DATASET-INDEX.png.")
+    ] = None,
+    raster: Annotated[
+        Path | None, typer.Option("--raster", metavar="FILE", help="Draw the spikes of a result's layers.")
+    ] = None,
     store: StoreOption = Path("results"),
+    data_dir: DataOption = None,
+    plugin: PluginOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Show a result: its measures, what is missing and why, its files."""
+    """Draw a sample of a dataset, raw and encoded; or show a result.
+
+    Of a result: its measures, what is missing and why, its files. Its key, or the key's beginning, consists of the
+    digits 0 to 9 and a to f.
+    """
+    settings = _settings(store, data_dir, plugin=plugin)
+    of_sample = {"--index": index, "--split": split, "--encoding": encoding, "--out": out}
+    if _KEY.fullmatch(target):
+        _reject(of_sample, "a dataset", target)
+        _show_result(target, settings, raster, json_=json_)
+        return
+    name = target.partition("[")[0]
+    if name not in (datasets := settings.host.datasets):
+        raise unknown_name("dataset or result key", target, datasets)
+    _reject({"--raster": raster}, "a result", target)
+    path = out or Path(f"{name}-{index or 0}.png")
+    _show_sample(target, index or 0, path, settings, split or "official", encoding, json_=json_)
+
+
+def _reject(options: Mapping[str, Any], kind: str, target: str) -> None:
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise UsageError(f"{', '.join(given)} needs {kind}, which {target} is not", hint="see snnbench show --help")
+
+
+def _show_result(key: str, settings: api.Settings, raster: Path | None, *, json_: bool) -> None:
+    from snnbench import api
     from snnbench.records.store import Store
     from snnbench.report.result import result_lines
 
-    results = Store(store)
+    results = Store(settings.store)
     suite, result = results.find(key)
     files = results.files(suite, result.key)
+    if raster is not None:
+        api.draw_raster(result.key, raster, settings)
+        files["raster"] = raster
     if json_:
         _print_json({**result.to_json(), "suite": suite, "files": {name: str(path) for name, path in files.items()}})
         return
     labels = results.arrays(suite, result.key).get("labels")
     for line in result_lines(suite, result, files, None if labels is None else len(labels)):
         print(line)
+
+
+def _show_sample(
+    dataset: str, index: int, path: Path, settings: api.Settings, split: str, encoding: str | None, *, json_: bool
+) -> None:
+    from snnbench import api
+
+    shown = api.draw_sample(dataset, index, path, settings, split=split, encoding=encoding)
+    if json_:
+        names = ("dataset", "split", "index", "part", "label", "encoding")
+        _print_json({**{name: getattr(shown, name) for name in names}, "file": str(path)})
+        return
+    print(f"{path}: {shown.part} sample of class {shown.label}, encoding {shown.encoding}")
 
 
 @_command

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from math import ceil
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from snnbench.errors import UsageError
 from snnbench.records.statistics import mean
-from snnbench.types import Result, Task
+from snnbench.types import Result, Shape, Task
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+    from snnbench.report.sample import Shown, Spikes
 
 Curves = Mapping[str, Mapping[float, list[float]]]
 """By name: figures at each value of a parameter, one a seed."""
@@ -141,6 +145,157 @@ def draw_early_guesses(guesses: Mapping[str, Guesses]) -> Figure:
     axes.grid(alpha=0.3)
     figure.legend(loc="outside upper left", fontsize="small")
     return figure
+
+
+# --- samples and rasters ---------------------------------------------------------------------------------------------
+
+_FRAMES = 8
+"""A recording is drawn as at most so many frames."""
+
+_POLARITIES = np.array([[0.25, 0.55, 1.0], [1.0, 0.5, 0.15]])
+"""Colours of a sensor's two channels: 0 is blue, 1 is orange."""
+
+
+def draw_sample(shown: Shown) -> Figure:
+    """Draw a sample, and below it what a network is given of it: images, frames of events, rasters or bars.
+
+    A frame is the sum of the events of the time that stands above it. Both parts have the same frames or time axis.
+    """
+    from matplotlib.figure import Figure
+
+    parts = (shown.raw, shown.encoded)
+    heights = [1.9 if not isinstance(part, np.ndarray) and _is_image(part.shape) else 2.4 for part in parts]
+    figure = Figure(figsize=(9.6, 0.4 + sum(heights)), layout="constrained")
+    which = shown.part if shown.split == "official" else f"{shown.part}, {shown.split}"
+    figure.suptitle(
+        f"{shown.dataset}: sample {shown.index} of {shown.n_samples:,} ({which}), class {shown.label}", fontsize="large"
+    )
+    steps = f"{shown.n_steps} steps of {shown.dt_ms:g} ms"
+    if isinstance(shown.encoded, np.ndarray):
+        steps = f"each of {steps}"
+    captions = (
+        f"as it is: {_content(shown.raw, 'events')}",
+        f"{shown.encoding}: {_content(shown.encoded, 'spikes')} in {steps}",
+    )
+    until_ms = max((part.duration_ms for part in parts if not isinstance(part, np.ndarray)), default=0.0)
+    # whole steps, so that no frame has one more than another
+    frame_ms = max(1, ceil(until_ms / (_FRAMES * shown.dt_ms) - 1e-6)) * shown.dt_ms
+    rows: Any = figure.subfigures(2, 1, height_ratios=heights, hspace=0.05)
+    for row, part, caption in zip(rows, parts, captions, strict=True):
+        row.suptitle(caption, fontsize="medium")
+        if not isinstance(part, np.ndarray) and _is_image(part.shape):
+            _draw_frames(row, part, frame_ms)
+        elif isinstance(part, np.ndarray):
+            _draw_values(row.subplots(), part)
+        else:
+            axes = row.subplots()
+            _draw_spikes(axes, part.times_ms, part.index, part.count, int(np.prod(part.shape)), until_ms)
+            axes.set(xlabel="time (ms)", ylabel="unit")
+    return figure
+
+
+def draw_raster(arrays: Mapping[str, np.ndarray], title: str) -> Figure:
+    """Draw what each layer of a trained network did with the first test sample: neuron against time, a panel a layer.
+
+    Args:
+        arrays: those stored with a result; see ``snnbench.engine.recorder.RasterRecorder.arrays``.
+        title: of the figure; the sample's class and the network's answer are put behind it.
+
+    Raises:
+        UsageError: there are no spikes in them.
+    """
+    from matplotlib.figure import Figure
+
+    layers = [name.partition("/")[2] for name in arrays if name.startswith("raster_ms/")]
+    if not layers:
+        raise UsageError(
+            "this result holds no spikes that could be drawn",
+            hint="either its network does not spike, or it was never measured, or it was made before spikes were kept;"
+            " `snnbench run SUITE --only KEY --force` makes a result anew",
+        )
+    figure = Figure(figsize=(7.2, 1.0 + 1.7 * len(layers)), layout="constrained")
+    panels = figure.subplots(len(layers), 1, sharex=True, squeeze=False)[:, 0]
+    answer = int(arrays["predictions"][0])
+    answered = "no answer" if answer < 0 else f"answer {answer}"
+    figure.suptitle(f"{title}\nfirst test sample, class {int(arrays['labels'][0])}: {answered}", fontsize="medium")
+    for layer, axes in zip(layers, panels, strict=True):
+        times_ms, neuron, spikes, total = (
+            arrays[f"raster_{name}/{layer}"] for name in ("ms", "neuron", "spikes", "total")
+        )
+        n_neurons = len(arrays[f"spikes_per_neuron/{layer}"])
+        _draw_spikes(axes, times_ms, neuron, spikes, n_neurons, float(arrays["times_ms"][-1]))
+        drawn = int(np.abs(spikes.astype(np.int64)).sum())
+        cut = f", of which the first {drawn:,} are drawn" if drawn < total else ""
+        axes.set_title(f"{layer}: {int(total):,} spikes{cut}", fontsize="medium", loc="left")
+        axes.set_ylabel("neuron")
+    panels[-1].set_xlabel("time (ms)")
+    return figure
+
+
+def _content(part: np.ndarray | Spikes, spikes: str) -> str:
+    if isinstance(part, np.ndarray):
+        return f"{' x '.join(map(str, part.shape))} values"
+    number = f"{np.abs(part.count).sum():,.0f} {spikes}"
+    return f"{number} in {part.duration_ms:,.4g} ms" if spikes == "events" else number
+
+
+def _is_image(shape: Shape) -> bool:
+    return len(shape) == 3 and min(shape[1:]) > 1
+
+
+def _draw_values(axes: Axes, values: np.ndarray) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    if _is_image(values.shape):
+        _draw_image(axes, values)
+        return
+    axes.stairs(values.ravel(), np.arange(values.size + 1) - 0.5, fill=True)
+    axes.set(xlabel="unit", ylabel="value", xlim=(-0.5, values.size - 0.5))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _draw_frames(figure: SubFigure, spikes: Spikes, frame_ms: float) -> None:
+    """Draw a row of frames, all in one scale of brightness."""
+    n_frames = max(1, ceil(spikes.duration_ms / frame_ms - 1e-6))
+    frames = np.zeros((n_frames, int(np.prod(spikes.shape))))
+    frame = np.minimum((spikes.times_ms / frame_ms).astype(np.int64), n_frames - 1)
+    np.add.at(frames, (frame, spikes.index), np.abs(spikes.count))
+    # a pixel that never rests must not leave the others in the dark
+    brightest = np.percentile(frames[frames > 0], 99) if frames.any() else 1.0
+    panels = figure.subplots(1, _FRAMES)
+    for axes in panels[n_frames:]:
+        axes.set_axis_off()
+    for number, (axes, picture) in enumerate(zip(panels, frames.reshape(n_frames, *spikes.shape), strict=False)):
+        _draw_image(axes, picture / brightest)
+        until_ms = min((number + 1) * frame_ms, spikes.duration_ms)
+        axes.set_title(f"{number * frame_ms:.4g} to {until_ms:.4g} ms", fontsize="x-small")
+    if spikes.shape[0] == 2:
+        panels[0].set_xlabel("channel 0 blue, 1 orange", fontsize="x-small", loc="left")
+
+
+def _draw_image(axes: Axes, values: np.ndarray) -> None:
+    """Draw ``[channels, height, width]`` in [0, 1] on black: in two colours, as RGB, else in grey."""
+    if len(values) == 2:
+        values = np.tensordot(_POLARITIES.T, values, axes=1)
+    elif len(values) != 3:
+        values = np.repeat(values.mean(0, keepdims=True), 3, axis=0)
+    axes.imshow(np.clip(values, 0, 1).transpose(1, 2, 0), interpolation="nearest")
+    axes.set(xticks=(), yticks=())
+
+
+def _draw_spikes(
+    axes: Axes, times_ms: np.ndarray, neuron: np.ndarray, spikes: np.ndarray, n_neurons: int, until_ms: float
+) -> None:
+    """Draw a raster, a mark a spike; negative ones are red."""
+    from matplotlib.ticker import MaxNLocator
+
+    marker, size = ("|", (70 / max(n_neurons, 8)) ** 2) if n_neurons <= 24 else (".", 5.0)
+    for sign, color in ((1, "black"), (-1, "tab:red")):
+        there = np.sign(spikes) == sign
+        axes.scatter(times_ms[there], neuron[there], marker=marker, s=size, color=color, linewidths=0.8)
+    margin_ms = 0.01 * (until_ms or 1.0)  # marks at either end are seen whole
+    axes.set(xlim=(-margin_ms, until_ms + margin_ms), ylim=(-0.5, n_neurons - 0.5))
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
 
 
 def _is_number(value: object) -> bool:
