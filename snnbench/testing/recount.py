@@ -90,6 +90,8 @@ class KeepingRecorder:
 def connections(graph: Graph, layer_name: str, *, pools_spike: bool) -> np.ndarray:
     """Return ``[n, m]``: the number of synapses from each neuron to each neuron that its spikes reach.
 
+    The m neurons are those of the layer it leads to, then, from a recurrent layer, its own.
+
     Args:
         graph: the layers.
         layer_name: a layer of the graph, or ``input``.
@@ -104,6 +106,8 @@ def connections(graph: Graph, layer_name: str, *, pools_spike: bool) -> np.ndarr
         if pool.kind != "pool" or pools_spike:
             break
         reached = reached @ _matrix(behind)
+    if any(layer.name == layer_name and layer.recurrent for layer in graph):
+        reached = np.hstack([reached, np.ones((len(reached), len(reached)))])
     return reached
 
 

@@ -1,4 +1,4 @@
-"""The LIF network: against its layers called by hand, constant input, frozen layers, recording, deployment."""
+"""The LIF network: against its layers called by hand, constant input, recurrence, frozen layers, records, deploying."""
 
 import warnings
 
@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from snnbench import Batch, Network
-from snnbench.kernels import Surrogate, exponential_filter, lif
+from snnbench.engine.recorder import CountingRecorder
+from snnbench.kernels import Surrogate, exponential_filter, lif, recurrent_lif
 from snnbench.layers import DeployedStack, LIFNeuron, LIFStack, build_synapses
 
 NEURON = LIFNeuron(decay=0.8, threshold=0.3, reset="soft", surrogate=Surrogate.unit_area("arctan"))
@@ -66,7 +67,48 @@ def test_network_is_its_layers_one_after_the_other(decoder):
         assert torch.equal(probed[name], spikes)
 
 
-@pytest.mark.parametrize("notation", ["3c3p1-2a-6", "2a-6", "", "8-7"])
+@pytest.mark.parametrize("backend", ["ref", "cpu"])
+def test_recurrent_layers_hear_themselves_a_step_later(backend):
+    graph = Network("3c3p1-2a-6r-5r").graph((2, 6, 6), 4)
+    synapses = build_synapses(
+        graph, generator=torch.Generator().manual_seed(1), bias=True, gain=2.0, recurrent_gain=2.0, backend=backend
+    ).double()
+    stack, batch = LIFStack(graph, synapses, neuron=NEURON, decoder="count", backend=backend), dense_batch()
+    conv, pool, one, two, output = synapses
+    x = recurrent_lif(one(pool(lif(conv(batch.dense), **OPTIONS))), one.recurrent_weight, **OPTIONS)
+    x = recurrent_lif(two(x), two.recurrent_weight, **OPTIONS)
+    expected = lif(output(x), **OPTIONS)
+    g, leaves = values(*expected.shape, seed=3), list(stack.parameters())
+    ours = stack(batch)
+    assert torch.equal(ours, expected)
+    assert expected.any()
+    for one, other in zip(torch.autograd.grad(ours, leaves, g), torch.autograd.grad(expected, leaves, g), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-12)
+        assert one.any()
+
+
+def test_operations_of_a_recurrent_network_by_hand():
+    # One input, which fires in the first step, two recurrent neurons, three classes.
+    graph = Network("2r").graph((1,), 3)
+    synapses = build_synapses(graph, generator=torch.Generator(), bias=False, backend="ref")
+    with torch.no_grad():
+        synapses[0].weight.copy_(torch.tensor([[1.0], [0.0]]))  # makes the first neuron fire at once,
+        synapses[0].recurrent_weight.copy_(torch.tensor([[0.0, 0.0], [1.0, 0.0]]))  # and that the second one, later
+        synapses[1].weight.zero_()
+    neuron = LIFNeuron(decay=0.5, surrogate=Surrogate.unit_area("arctan"), threshold=1.0, reset="hard")
+    deployed = DeployedStack(LIFStack(graph, synapses, neuron=neuron, decoder="membrane-max", backend="ref"))
+    recorder = CountingRecorder(graph, n_steps=3, dt_ms=1.0, decoder="membrane-max", pooling="none", real_valued=False)
+    spikes = torch.zeros(3, 1, 1)
+    spikes[0] = 1
+    recorder.record(deployed.infer, Batch(spikes, 1, 3, 1.0))
+    record = recorder.result()
+    assert record.layers["layer1"].spikes.tolist() == [1, 1]
+    assert record.layers["layer1"].spikes_cumulative[:, 0].tolist() == [1, 2, 2]
+    # The input's spike reaches 2 neurons; each of theirs 3 classes and both neurons, itself included.
+    assert record.sops_cumulative[:, 0].tolist() == [2 + 5, 2 + 10, 2 + 10]
+
+
+@pytest.mark.parametrize("notation", ["3c3p1-2a-6", "2a-6", "", "8-7", "8r", "2a-6-5r"])
 @pytest.mark.parametrize("decoder", ["count", "membrane-mean"])
 def test_constant_input_is_the_same_given_densely(notation, decoder):
     stack, constant = make(notation, decoder), constant_batch()
@@ -114,9 +156,9 @@ def test_recorded_constant_input_is_multiplied_once():
     assert recorder.output.shape == (5, 3, 4)
 
 
-@pytest.mark.parametrize("pooling", ["average", "sum"])
-def test_deployed_network_is_a_frozen_copy(pooling):
-    stack = make(pooling=pooling)
+@pytest.mark.parametrize(("notation", "pooling"), [("3c3p1-2a-6", "average"), ("3c3p1-2a-6r", "sum")])
+def test_deployed_network_is_a_frozen_copy(notation, pooling):
+    stack = make(notation, pooling=pooling)
     deployed, before, after = DeployedStack(stack), Collector(), Collector()
     deployed.infer(dense_batch(), before)
     with torch.no_grad():
@@ -136,15 +178,16 @@ def test_deployed_network_without_pools():
     assert DeployedStack(make("6")).pooling == "none"
 
 
+@pytest.mark.parametrize("notation", ["3c3p1-2a-6", "6r"])
 @pytest.mark.parametrize(("n_steps", "size"), [(1, 3), (5, 1), (5, 0), (1, 0)])
-def test_awkward_batches(n_steps, size):
+def test_awkward_batches(n_steps, size, notation):
     for batch in (dense_batch(n_steps, size), constant_batch(n_steps, size)):
-        output = make()(batch)
+        output = make(notation)(batch)
         output.sum().backward()
         assert output.shape == (n_steps, size, 4)
 
 
-@pytest.mark.parametrize("notation", ["40-35", "3c3p1-2a-40", "2a-40"])
+@pytest.mark.parametrize("notation", ["40-35", "3c3p1-2a-40", "2a-40", "40r-35r"])
 def test_reading_events_gives_the_numbers_of_multiplying_zeros(notation):
     graph = Network(notation).graph((2, 6, 6), 4)
     batch = dense_batch()
@@ -168,12 +211,14 @@ class Watched(torch.nn.Module):
     def __init__(self, synapse):
         super().__init__()
         self.synapse, self.bias, self.given = synapse, synapse.bias, None
+        self.recurrent_weight = synapse.recurrent_weight
 
     def forward(self, x, index=None):
         self.given = index is not None
         return self.synapse(x, index)
 
 
+@pytest.mark.parametrize("notation", ["40-35", "40r-35r"])
 @pytest.mark.parametrize(
     ("batch", "density", "backend", "expected"),
     [
@@ -185,8 +230,8 @@ class Watched(torch.nn.Module):
         (Batch(2 * dense_batch().dense, 3, 5, 1.0), 1.0, "cpu", [False, True, False]),  # counts, not spikes
     ],
 )
-def test_which_layers_read_events(batch, density, backend, expected):
-    graph = Network("40-35").graph((2, 6, 6), 4)
+def test_which_layers_read_events(batch, density, backend, expected, notation):
+    graph = Network(notation).graph((2, 6, 6), 4)
     synapses = build_synapses(
         graph, generator=torch.Generator().manual_seed(1), bias=True, gain=2.0, backend="ref"
     ).double()

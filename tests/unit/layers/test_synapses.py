@@ -88,6 +88,31 @@ def test_spread_of_the_weights(init, shape):
         assert not bias.any()
 
 
+@pytest.mark.parametrize("init", INITIALISATIONS)
+def test_recurrent_weights_have_their_own_fan_in_and_gain(init):
+    graph = Network("300r-200r").graph((40,), 5)
+    synapses = build_synapses(
+        graph, generator=generator(), init=init, bias=True, gain=2.0, recurrent_gain=0.5, backend="ref"
+    )
+    for synapse, n_in, n in ((synapses[0], 40, 300), (synapses[1], 300, 200)):
+        assert synapse.recurrent_weight.shape == (n, n)
+        assert synapse.weight.std().item() == pytest.approx(2 * SPREAD[init] / math.sqrt(n_in), rel=0.03)
+        assert synapse.recurrent_weight.std().item() == pytest.approx(0.5 * SPREAD[init] / math.sqrt(n), rel=0.03)
+    assert synapses[2].recurrent_weight is None
+
+
+def test_recurrent_weights_are_drawn_after_what_leads_to_their_layer():
+    recurrent, plain = (
+        build_synapses(Network(notation).graph((40,), 5), generator=generator(), bias=True, backend="ref")
+        for notation in ("30-20r", "30-20")
+    )
+    for one, other in zip(recurrent[:2], plain[:2], strict=True):
+        assert torch.equal(one.weight, other.weight)
+        assert torch.equal(one.bias, other.bias)
+    assert not any("recurrent" in name for name in plain.state_dict())
+    assert [name for name in recurrent.state_dict() if "recurrent" in name] == ["1.recurrent_weight"]
+
+
 def test_default_initialisation_is_that_of_torchs_layers():
     torch.manual_seed(7)
     reference = torch.nn.Linear(30, 20)

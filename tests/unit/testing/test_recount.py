@@ -14,7 +14,7 @@ from snnbench.testing import KeepingRecorder, connections, recount
 from snnbench.types import Batch, Decoder, Events, Graph, Network, Pooling, Recorder, SpikeRecord
 
 SHAPES = ((5,), (1, 5, 6), (2, 7, 6))
-NETWORKS = ("", "4", "3-4", "2c3", "2c2p1-2a", "2a-3", "2c3-2a-3", "2c2-2a-2a", "2c3-2c2p1-2a-4")
+NETWORKS = ("", "4", "3-4", "3r", "3-2r-4", "2c3", "2c2p1-2a", "2a-3", "2c3-2a-3", "2c2-2a-2a", "2c3-2c2p1-2a-4")
 
 
 class Played:
@@ -141,6 +141,13 @@ def test_connections_through_a_pool_and_into_one() -> None:
     through = connections(graph, "input", pools_spike=False)
     np.testing.assert_array_equal(through.sum(1), [4, 4, 0, 4, 4, 0])
     np.testing.assert_array_equal(connections(graph, "input", pools_spike=True).sum(1), [1, 1, 0, 1, 1, 0])
+
+
+def test_connections_within_a_recurrent_layer() -> None:
+    # 2 inputs, 3 neurons that reach 4 behind them and each other, 4 outputs
+    graph = Network("3r").graph((2,), 4)
+    np.testing.assert_array_equal(connections(graph, "input", pools_spike=False), np.ones((2, 3)))
+    np.testing.assert_array_equal(connections(graph, "layer1", pools_spike=False), np.ones((3, 4 + 3)))
 
 
 @pytest.mark.parametrize("field", ["sops_cumulative", "evidence", "macs", "first_output_ms"])
