@@ -42,12 +42,12 @@ logger = logging.getLogger(__name__)
 _CACHE_FORMAT = 1
 """Part of a cache file's name: raised when what is in such a file changes its meaning."""
 
+_ARRAYS = ("times_us", "index", "offsets", "labels")
 _CHUNK_BYTES = 1 << 16
 _LEFT_S = 24 * 3600.0
 """What has this age under a temporary name was left by a process that was killed."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_CANNOT_BE_READ = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error)
 _CANNOT_BE_UNPACKED = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error)
 
 
@@ -72,8 +72,13 @@ def download(url: str, path: Path, *, verify: Callable[[Path], object], progress
     from pooch import HTTPDownloader
 
     try:
-        with _new_file(path) as file:
-            HTTPDownloader(_Bar(path.name, progress), chunk_size=_CHUNK_BYTES)(url, file, None)
+        with contextlib.ExitStack() as opened, _new_file(path) as file:
+
+            def close(response: Any, **_: object) -> None:
+                opened.callback(response.close)  # pooch leaves it open where something fails
+
+            bar = _Bar(path.name, progress)
+            HTTPDownloader(bar, chunk_size=_CHUNK_BYTES, hooks={"response": close})(url, file, None)
             file.flush()
             verify(Path(file.name))
     except OSError as error:  # those of requests are OSErrors, too
@@ -210,8 +215,7 @@ def folder_digest(data_dir: Path, folder: Path, suffix: str | tuple[str, ...] = 
             return str(remembered["digest"])
     contents = [[name, size, hashlib.sha256((folder / name).read_bytes()).hexdigest()] for name, size, _ in signature]
     found = {"signature": digest(signature), "digest": digest(contents)}
-    with _kept(memory) as file:
-        file.write(json.dumps(found).encode())
+    _keep(memory, lambda file: file.write(json.dumps(found).encode()))
     return found["digest"]
 
 
@@ -232,9 +236,9 @@ def _signature(folder: Path, suffix: str | tuple[str, ...]) -> Iterator[tuple[st
 def cached_samples(data_dir: Path, name: str, key: Mapping[str, Any], make: Callable[[], EventSamples]) -> EventSamples:
     """Return recordings from the cache, or make them and put them there.
 
-    They lie in ``<data_dir>/cache/<name>-<digest of key>.npz``, as sparse as they are. This format has a CRC-32 of each
-    array, which reading verifies at several GB/s: together with the rename that shows a file only when it is whole,
-    that finds what goes wrong on a disk. A file that cannot be read so is made anew.
+    They lie in ``<data_dir>/cache/<name>-<digest of key>.npz``, as sparse as they are. The format has a CRC-32 of each
+    array, which is verified at several GB/s before anything is read: together with the rename that shows a file only
+    when it is whole, that finds what goes wrong on a disk. A file that fails is made anew.
 
     Two processes that miss at once both make the samples, and one file stays. Where the data directory cannot be
     written, the samples are made each time.
@@ -253,22 +257,24 @@ def cached_samples(data_dir: Path, name: str, key: Mapping[str, Any], make: Call
     path = data_dir / "cache" / f"{name}-{digest({'format': _CACHE_FORMAT, 'key': key})}.npz"
     if path.exists():
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                fields = {field: arrays[field] for field in ("times_us", "index", "offsets", "labels")}
-                return EventSamples(**fields, n_train=int(arrays["n_train"]))
-        except _CANNOT_BE_READ as error:
+            return _read_samples(path)
+        except Exception as error:  # a damaged file can make its readers raise anything
             logger.warning("%s is made anew, since it cannot be read: %s", path, error)
     samples = make()
-    with _kept(path) as file:
-        np.savez(
-            file,
-            times_us=samples.times_us,
-            index=samples.index,
-            offsets=samples.offsets,
-            labels=samples.labels,
-            n_train=np.int64(samples.n_train),
-        )
+    arrays = {name: getattr(samples, name) for name in _ARRAYS}
+    _keep(path, lambda file: np.savez(file, **arrays, n_train=np.int64(samples.n_train)))
     return samples
+
+
+def _read_samples(path: Path) -> EventSamples:
+    import numpy as np
+
+    with zipfile.ZipFile(path) as packed:
+        damaged = packed.testzip()  # numpy alone would not read, and so not verify, to the end of each array
+    if damaged is not None:
+        raise ValueError(f"{damaged} is damaged")
+    with np.load(path, allow_pickle=False) as arrays:
+        return EventSamples(**{name: arrays[name] for name in _ARRAYS}, n_train=int(arrays["n_train"]))
 
 
 # --- whole or not at all ---------------------------------------------------------------------------------------------
@@ -313,11 +319,10 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
         part.replace(path)
 
 
-@contextlib.contextmanager
-def _kept(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file as ``_new_file`` does, for what may as well be made anew: on a disk that is read-only, say."""
+def _keep(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file that may as well be made anew each time, where the disk is read-only, say."""
     try:
         with _new_file(path) as file:
-            yield file
+            write(file)
     except OSError as error:
         logger.warning("%s is not kept: %s", path, error)

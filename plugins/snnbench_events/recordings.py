@@ -67,7 +67,7 @@ class Recording(NamedTuple):
         if len(times_us) != len(units):
             raise ValueError(f"it has {len(times_us)} times and {len(units)} units")
         if len(times_us):
-            if times_us.min() < 0 or times_us.max() > np.iinfo(np.int32).max:
+            if not (times_us.min() >= 0 and times_us.max() <= np.iinfo(np.int32).max):  # true of NaN, too
                 raise ValueError(f"its times are from {times_us.min()} to {times_us.max()} us")
             if units.min() < 0 or units.max() >= n_units:
                 raise ValueError(f"its units are from {units.min()} to {units.max()}; there are {n_units}")
