@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from snnbench.files import unpack as unpack
     from snnbench.files import verify_checksum as verify_checksum
     from snnbench.hooks import hookimpl as hookimpl
+    from snnbench.report.figures import draw_raster as draw_raster
     from snnbench.rule import Calibration as Calibration
     from snnbench.rule import Context as Context
     from snnbench.rule import Deployed as Deployed
@@ -99,6 +100,7 @@ _HOME = {
     "digest": "types",
     "download": "files",
     "folder_digest": "files",
+    "draw_raster": "report.figures",
     "hookimpl": "hooks",
     "load_results": "api",
     "run": "api",

@@ -383,7 +383,7 @@ def _write_figure(figure: Figure, path: Path) -> None:
     write_atomically(path, content.getvalue())
 
 
-def draw_sample(
+def show_sample(
     dataset: str,
     index: int,
     path: Path,
@@ -420,7 +420,7 @@ def draw_sample(
     return shown
 
 
-def draw_raster(key: str, path: Path, settings: Settings | None = None) -> None:
+def show_raster(key: str, path: Path, settings: Settings | None = None) -> None:
     """Draw what the layers of a result's network did with the first test sample.
 
     Args:

@@ -763,7 +763,7 @@ def _show_result(key: str, settings: api.Settings, raster: Path | None, *, json_
     suite, result = results.find(key)
     files = results.files(suite, result.key)
     if raster is not None:
-        api.draw_raster(result.key, raster, settings)
+        api.show_raster(result.key, raster, settings)
         files["raster"] = raster
     if json_:
         _print_json({**result.to_json(), "suite": suite, "files": {name: str(path) for name, path in files.items()}})
@@ -778,7 +778,7 @@ def _show_sample(
 ) -> None:
     from snnbench import api
 
-    shown = api.draw_sample(dataset, index, path, settings, split=split, encoding=encoding)
+    shown = api.show_sample(dataset, index, path, settings, split=split, encoding=encoding)
     if json_:
         names = ("dataset", "split", "index", "part", "label", "encoding")
         _print_json({**{name: getattr(shown, name) for name in names}, "file": str(path)})

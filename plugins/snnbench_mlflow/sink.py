@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from snnbench import Result, RunInfo, Sink, TrackingError
 from snnbench_mlflow import rows
-from snnbench_mlflow.figure import accuracy_over_time
+from snnbench_mlflow.figure import accuracy_over_time, raster
 from snnbench_mlflow.tracking import DEFAULT_PORT, ENVIRONMENT, Place
 
 if TYPE_CHECKING:
@@ -159,10 +159,15 @@ class MlflowSink(Sink):
             tags=rows.tags(result, suite=self._suite, digest=digest),
             run_name=rows.run_name(result),
         )
-        run_id, points, curve = run.info.run_id, rows.metrics(result), None
+        run_id, points, figures = run.info.run_id, rows.metrics(result), {}
         if "npz" in files:
             series, curve = rows.series(files["npz"])
             points += series
+            title = rows.run_name(result)
+            figures = {
+                "accuracy_over_time.png": accuracy_over_time(curve, title=title),
+                "raster.png": raster(files["npz"], title=title),
+            }
 
         for params in _batches((Param(*item) for item in rows.params(result).items()), _PARAMS_A_BATCH):
             client.log_batch(run_id, params=params)
@@ -179,8 +184,9 @@ class MlflowSink(Sink):
         for kind in ("json", "log"):
             if kind in files:
                 client.log_artifact(run_id, str(files[kind]))
-        if curve is not None and (figure := accuracy_over_time(curve, title=rows.run_name(result))) is not None:
-            client.log_figure(run_id, figure, "accuracy_over_time.png")
+        for name, figure in figures.items():
+            if figure is not None:
+                client.log_figure(run_id, figure, name)
 
         # Last, for it is what makes the run count.
         client.set_terminated(run_id, "FINISHED" if result.status == "done" else "FAILED", end_time=end_ms)

@@ -107,6 +107,12 @@ def curves(epochs: int = 3, steps: int = 4) -> dict[str, np.ndarray]:
     evaluated = np.arange(epochs)[1::2]
     return {
         "predictions": np.zeros(5, dtype=np.int64),
+        "labels": np.zeros(5, dtype=np.int64),
+        "spikes_per_neuron/output": np.array([3, 9]),
+        "raster_ms/output": np.array([1.0, 1.0, 2.5], np.float32),
+        "raster_neuron/output": np.array([0, 1, 1], np.int32),
+        "raster_spikes/output": np.array([1, 1, 1], np.int16),
+        "raster_total/output": np.array(3),
         "epoch_loss": np.linspace(2, 1, epochs),
         "epoch_train_s": np.full(epochs, 0.25),
         "evaluated_epochs": evaluated,
@@ -247,9 +253,9 @@ def test_a_done_trial_is_one_flat_finished_run(store: Path, tmp_path: Path, monk
     (used,) = run.inputs.dataset_inputs
     assert (used.dataset.name, used.dataset.digest) == ("digits", "d" * 36)
     names = {item.path for item in client(uri).list_artifacts(run.info.run_id)}
-    assert names == {files["json"].name, files["log"].name, "accuracy_over_time.png"}
+    assert names == {files["json"].name, files["log"].name, "accuracy_over_time.png", "raster.png"}
     pictures = list((store / "mlartifacts" / "digits").rglob("*.png"))
-    assert [picture.read_bytes()[:4] for picture in pictures] == [b"\x89PNG"]
+    assert [picture.read_bytes()[:4] for picture in pictures] == [b"\x89PNG"] * 2
     assert {path.name for path in tmp_path.iterdir()} == {"a store"}, "something was written to the working directory"
 
 
@@ -378,6 +384,13 @@ def test_a_worker_without_matplotlib_mirrors_without_figure(store: Path, monkeyp
     (run,) = mirrored(Place.of(info(store)).uri)
     assert run.info.status == "FINISHED"
     assert not list((store / "mlartifacts").rglob("*.png"))
+
+
+def test_a_network_that_does_not_spike_has_no_raster(store: Path) -> None:
+    result = make_result()
+    arrays = {name: array for name, array in curves().items() if not name.startswith("raster_")}
+    mirror(info(store), result, files={result.key: stored(store, result, **arrays)})
+    assert [path.name for path in (store / "mlartifacts").rglob("*.png")] == ["accuracy_over_time.png"]
 
 
 def test_links_open_the_runs_and_their_comparison(store: Path) -> None:
