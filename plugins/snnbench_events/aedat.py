@@ -78,15 +78,17 @@ def read_aedat2(path: Path) -> SensorEvents:
     Raises:
         ValueError: the file is not that, or is truncated.
     """
-    from tonic.io import get_aer_events_from_file, read_aedat_header_from_file
+    from tonic.io import get_aer_events_from_file
 
-    with path.open("rb") as file:
-        if not file.readline().startswith(b"#!AER-DAT2.0"):
-            raise ValueError("it is no AEDAT 2.0 file")
-    version, start, _ = read_aedat_header_from_file(str(path))
-    if (path.stat().st_size - start) % _ADDRESS_BYTES:
+    content = path.read_bytes()
+    if not content.startswith(b"#!AER-DAT2.0"):
+        raise ValueError("it is no AEDAT 2.0 file")
+    start = 0
+    while content.startswith(b"#", start):
+        start = content.index(b"\n", start) + 1
+    if (len(content) - start) % _ADDRESS_BYTES:
         raise ValueError("it ends within an event")
-    events = get_aer_events_from_file(str(path), version, start)
+    events = get_aer_events_from_file(str(path), 2.0, start)
     address, times_us = (events[name].astype(np.int64) for name in ("address", "timeStamp"))
     if address.size and address.max() >= 2 * _EXTERNAL:
         raise ValueError(f"the address {address.max()} is none of a DVS128")
