@@ -14,6 +14,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from snnbench_events.recordings import Archive
@@ -166,19 +167,22 @@ def test_a_truncated_archive_that_was_put_there(dataset: Tiny, data_dir: Path) -
     assert names_in(path.parent) == ["train.zip"]
 
 
-def test_two_processes_prepare_at_once(dataset: Tiny, server: tuple[Path, str], data_dir: Path) -> None:
+def test_two_processes_prepare_at_once(server: tuple[Path, str], data_dir: Path) -> None:
+    packed = {part: zipped({f"shd_{part}.h5": spoken()}) for part in ("train", "test")}
+    for part, content in packed.items():
+        (server[0] / f"{part}.zip").write_bytes(content)
     script = f"""
 import sys
 from pathlib import Path
+import h5py  # so that both begin at once
 from snnbench_events.recordings import Archive
-from snnbench_events.vision import NMnist
-class Tiny(NMnist):
+from snnbench_events.spoken import Shd
+class Tiny(Shd):
     def archives(self):
         return {{
-            "Train": Archive("train.zip", "{server[1]}/train.zip", "{md5(SERVED["train.zip"])}"),
-            "Test": Archive("test.zip", "{server[1]}/test.zip", "{md5(SERVED["test.zip"])}"),
+            "shd_train.h5": Archive("train.zip", "{server[1]}/train.zip", "{md5(packed["train"])}"),
+            "shd_test.h5": Archive("test.zip", "{server[1]}/test.zip", "{md5(packed["test"])}"),
         }}
-import tonic.io  # takes seconds, and both shall begin at once
 print("ready", flush=True)
 sys.stdin.readline()
 Tiny().prepare(Path(sys.argv[1]), lambda *call: None)
@@ -199,9 +203,21 @@ print(Tiny().digest(Path(sys.argv[1])), Tiny().load(Path(sys.argv[1]), "official
     outputs = [run.communicate(timeout=60) for run in runs]
     assert [run.returncode for run in runs] == [0, 0], outputs
     assert outputs[0][0] == outputs[1][0]
-    assert_complete(dataset, data_dir)
-    assert outputs[0][0].split() == [dataset.digest(data_dir), dataset.load(data_dir, "official").sha256()]
+    assert outputs[0][0].split() == [Shd().digest(data_dir), Shd().load(data_dir, "official").sha256()]
+    assert names_in(data_dir / "SHD") == ["shd_test.h5", "shd_train.h5", "test.zip", "train.zip"]
     assert not list(data_dir.rglob("*.part"))
+
+
+def spoken() -> bytes:
+    """A recording of each class of SHD."""
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        for name, kind, value in (("times", np.float16, 0.25), ("units", np.uint16, 7)):
+            column = file.create_dataset(f"spikes/{name}", (20,), h5py.vlen_dtype(kind))
+            for i in range(20):
+                column[i] = np.full(i, value, kind)
+        file["labels"] = np.arange(20)
+    return content.getvalue()
 
 
 @pytest.fixture
