@@ -152,10 +152,6 @@ class TaskData:
         """Yield the first ``n_samples`` training samples; see ``snnbench.Calibration``."""
         return self.evaluation_batches(self.train[:n_samples], batch_size)
 
-    def raw(self, indices: Tensor) -> Tensor | Events:
-        """Samples ``[B]`` as an encoding takes them, not augmented: values in [0, 1], or events."""
-        return self._samples(indices, self._dtype, None)
-
     def labels(self, indices: Tensor) -> np.ndarray:
         """The classes ``[n]`` of samples, on the host."""
         return self._y[indices].cpu().numpy()

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnbench.engine.data import TaskData
+from snnbench.dataset import EventSamples, SampleKeys, Samples
+from snnbench.engine.data import EVALUATION_EPOCH, fold_split
 from snnbench.errors import UsageError, unknown_name
 from snnbench.plugins import Host
 from snnbench.rule import checked_params
@@ -105,39 +106,67 @@ def look_up(
         input_shape=info.input_shape,
         n_classes=info.n_classes,
         split=split,
-        validation=0.0,
     )
-    device = torch.device("cpu")
-    data = TaskData(made, encoder, task, data_dir=data_dir, seed=0, form="dense", device=device, dtype=torch.float32)
-    samples = torch.cat([data.train, data.test])
-    if not 0 <= index < len(samples):
+    fold = None if split in info.splits else split
+    samples = made.load(data_dir, "official" if fold else split)
+    labels, train, test = _parts(samples, fold)
+    if not 0 <= index < len(labels):
         raise UsageError(
             f"{dataset} has no sample {index}",
-            hint=f"its {len(data.train)} training samples are 0 to {len(data.train) - 1}, its {len(data.test)} test"
-            f" samples go on to {len(samples) - 1}",
+            hint=f"its {len(train)} training samples are 0 to {len(train) - 1}, its {len(test)} test samples go on to"
+            f" {len(labels) - 1}",
         )
-    chosen = samples[index : index + 1]
+    number = int(np.concatenate([train, test])[index])
+    if isinstance(samples, EventSamples):
+        raw: np.ndarray | Spikes = _recording(samples, number, info.input_shape)
+    else:
+        raw = _values(samples, number)
+    keys = SampleKeys(0, EVALUATION_EPOCH, torch.tensor([number]))
     return Shown(
         dataset=dataset,
         split=split,
         index=index,
-        n_samples=len(samples),
-        part="training" if index < len(data.train) else "test",
-        label=int(data.labels(chosen)[0]),
-        raw=_raw(data.raw(chosen), info.input_shape),
+        n_samples=len(labels),
+        part="training" if index < len(train) else "test",
+        label=int(labels[number]),
+        raw=raw,
         encoding=str(task.encoding),
-        encoded=_encoded(next(data.evaluation_batches(chosen, 1)), info.input_shape),
+        encoded=_encoded(encoder.encode(_one(raw), task, params, keys, "dense"), info.input_shape),
         n_steps=task.n_steps,
         dt_ms=task.dt_ms,
     )
 
 
-def _raw(sample: Tensor | Events, shape: Shape) -> np.ndarray | Spikes:
-    if isinstance(sample, Tensor):
-        return sample[0].numpy()
-    times_ms = sample.times_ms.numpy()
-    count = np.ones(len(times_ms))
-    return Spikes(shape, times_ms, sample.index.numpy(), count, float(times_ms.max(initial=0.0)))
+def _parts(samples: Samples | EventSamples, fold: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Classes of all samples, and which of them train and test."""
+    if isinstance(samples, EventSamples):
+        labels, n_train = samples.labels, samples.n_train
+    else:
+        labels, n_train = np.concatenate([samples.train_y, samples.test_y]), len(samples.train_y)
+    if fold is None:
+        return labels, np.arange(n_train), np.arange(n_train, len(labels))
+    n_folds, _, number = fold.removeprefix("kfold-").partition(":")
+    return labels, *fold_split(labels, int(n_folds), int(number))
+
+
+def _values(samples: Samples, number: int) -> np.ndarray:
+    n_train = len(samples.train_y)
+    values = samples.train_x[number] if number < n_train else samples.test_x[number - n_train]
+    return values.astype(np.float32) / np.float32(samples.full_scale)
+
+
+def _recording(samples: EventSamples, number: int, shape: Shape) -> Spikes:
+    own = slice(*samples.offsets[number : number + 2])
+    times_ms = (samples.times_us[own] / 1e3).astype(np.float32)
+    index = samples.index[own].astype(np.int64)
+    return Spikes(shape, times_ms, index, np.ones(len(index)), float(times_ms.max(initial=0.0)))
+
+
+def _one(raw: np.ndarray | Spikes) -> Tensor | Events:
+    """A batch of this sample, as an encoding takes it."""
+    if isinstance(raw, np.ndarray):
+        return torch.from_numpy(raw)[None]
+    return Events(torch.from_numpy(raw.times_ms), torch.from_numpy(raw.index), torch.tensor([0, len(raw.index)]))
 
 
 def _encoded(batch: Batch, shape: Shape) -> np.ndarray | Spikes:

@@ -148,6 +148,11 @@ def test_python_dash_m():
         (["plan", "quickstart", "--device", "cpuu"], "cpuu", "cpu"),
         (["plan", "quickstart", "--plugin", "absent.py"], "absent.py", "does not exist"),
         (["show", "0123"], "0123", "none"),
+        (["show", "digts"], "digts", "digits"),
+        (["show", "0123", "--index", "3"], "--index", "needs a dataset"),
+        (["show", "digits", "--raster", "a.png"], "--raster", "needs a result"),
+        (["show", "digits", "--index", "1797"], "1797", "1796"),
+        (["show", "digits", "-o", "a.pgn"], ".pgn", ".png"),
         (["info", "conversoin"], "conversoin", "conversion"),
         (["prepare", "mnits"], "mnits", "mnist"),
         (["explain", "SNB210"], "SNB210", "SNB201"),
@@ -252,6 +257,29 @@ def test_report_prints_and_writes(suite, store, tmp_path, capsys):
     assert "no layer spikes" in shown
     assert main(["show", record["keys"][:8], "--store", store, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["key"] in record["keys"]
+
+
+def test_a_sample_is_drawn(tmp_path, capsys):
+    assert main(["show", "digits", "--index", "1500"]) == 0
+    assert "digits-1500.png: test sample of class" in capsys.readouterr().out
+    assert (tmp_path / "digits-1500.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["show", "random-manifolds[n_units=5]", "--split", "kfold-5:0", "-o", "a.svg", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["part"], shown["index"], shown["file"]) == ("training", 0, "a.svg")
+    assert shown["encoding"] == "events[bins=count]"
+    assert (tmp_path / "a.svg").exists()
+
+
+def test_the_spikes_of_a_result_are_drawn(tmp_path, tiny_plugin, capsys):
+    suite = tmp_path / "spikes.toml"
+    suite.write_text(SUITE.replace("digits", "blobs").replace("linear", "tiny").replace("seeds = 2", "seeds = 1"))
+    assert (
+        main(["run", str(suite), "--plugin", str(tiny_plugin), "--executor", "inline", "--no-tracking", "--json"]) == 0
+    )
+    (record,) = json.loads(capsys.readouterr().out)
+    assert main(["show", record["key"], "--raster", "r.png", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["files"]["raster"] == "r.png"
+    assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_clean_leaves_finished_results(suite, store, capsys):
