@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from snnbench.types import Network as Network
     from snnbench.types import Recorder as Recorder
     from snnbench.types import Result as Result
+    from snnbench.types import Steps as Steps
     from snnbench.types import StepStats as StepStats
     from snnbench.types import Task as Task
     from snnbench.types import derive_seed as derive_seed
@@ -92,6 +93,7 @@ _HOME = {
     "Sink": "sink",
     "SnnbenchError": "errors",
     "StepStats": "types",
+    "Steps": "types",
     "Task": "types",
     "TrackingError": "errors",
     "UsageError": "errors",

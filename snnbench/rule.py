@@ -86,7 +86,8 @@ class RuleInfo:
         decoders: decoders that its networks may use, the default first.
         paper: citation.
         url: where the paper is.
-        input_form: ``dense`` tensors or ``events``.
+        input_form: ``dense`` tensors; ``steps``, which are ``Steps`` where the first layer is one that may read events
+            (``snnbench.layers.reads_events``) and few units have any; or lists of ``events``.
         control: a control row, not a learning rule to be ranked.
         recurrent: it trains networks with recurrent layers, too.
     """

@@ -20,13 +20,17 @@ from snnbench.errors import NetworkNotationError, ParameterError
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from torch import Tensor
+
+    from snnbench.kernels import SpikeIndex
 
 Shape: TypeAlias = tuple[int, ...]
 LayerKind: TypeAlias = Literal["dense", "conv", "pool"]
 Decoder: TypeAlias = Literal["count", "first-spike", "membrane-max", "membrane-mean", "trace-sum"]
 Pooling: TypeAlias = Literal["none", "average", "sum", "spiking", "merge"]
-InputForm: TypeAlias = Literal["dense", "events"]
+InputForm: TypeAlias = Literal["dense", "steps", "events"]
+"""``steps`` is ``dense``, but for events that are worth reading one by one: those come as ``Steps``."""
 Selection: TypeAlias = Literal["validation", "best-test", "last"]
 Track: TypeAlias = Literal["package", "matched"]
 Phase: TypeAlias = Literal["tuning", "final"]
@@ -403,12 +407,31 @@ class Events:
 
 
 @dataclass(frozen=True, slots=True)
+class Steps:
+    """Events counted into steps: the list of who has events in a step, in place of a tensor that is mostly zeros.
+
+    Attributes:
+        index: of the events ``[T, B, N]``; a unit with several events in a step is listed as often.
+        shape: of a sample.
+        dtype: floating point type of the tensor that this stands for.
+    """
+
+    index: SpikeIndex
+    shape: Shape
+    dtype: torch.dtype
+
+    def dense(self) -> Tensor:
+        """Return the tensor, ``[T, B, *shape]``."""
+        return self.index.dense(self.dtype).unflatten(2, self.shape)
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Encoded samples.
 
     Attributes:
         inputs: ``[T, B, *shape]``; ``[B, *shape]`` where the same real values are presented in every step
-            (``constant``); or an event list, for rules that ask for it.
+            (``constant``); or events, in steps or as a list, for rules that ask for it.
         size: number of samples B.
         n_steps: number of steps T.
         dt_ms: length of a step.
@@ -417,7 +440,7 @@ class Batch:
         real_valued: the input is real values, not spikes: whoever multiplies it says so with ``Recorder.analog``.
     """
 
-    inputs: Tensor | Events
+    inputs: Tensor | Steps | Events
     size: int
     n_steps: int
     dt_ms: float
@@ -427,7 +450,9 @@ class Batch:
 
     @property
     def dense(self) -> Tensor:
-        """The input as ``[T, B, *shape]``; a view where it is constant."""
+        """The input as ``[T, B, *shape]``; a view where it is constant, made anew where it is steps."""
+        if isinstance(self.inputs, Steps):
+            return self.inputs.dense()
         if isinstance(self.inputs, Events):
             raise TypeError("this batch holds events; ask for dense input with RuleInfo(input_form='dense')")
         return self.inputs.expand(self.n_steps, *self.inputs.shape) if self.constant else self.inputs
@@ -436,7 +461,7 @@ class Batch:
     def events(self) -> Events:
         """The input as a list of events."""
         if not isinstance(self.inputs, Events):
-            raise TypeError("this batch holds dense input; ask for events with RuleInfo(input_form='events')")
+            raise TypeError("this batch holds no list of events; ask for events with RuleInfo(input_form='events')")
         return self.inputs
 
     @property

@@ -38,6 +38,7 @@ class FrozenHidden(Rule):
         summary="a LIF network with random hidden weights; only the read-out learns",
         encodings=("direct", "rate", "integrate", "latency", "events"),
         decoders=("membrane-mean",),
+        input_form="steps",
         control=True,
     )
 

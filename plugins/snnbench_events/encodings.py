@@ -12,7 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from snnbench import Batch, Encoding, Events, InputForm, ParameterError, SampleKeys, Task
+from snnbench import Batch, Encoding, Events, InputForm, ParameterError, SampleKeys, Steps, Task
+from snnbench.kernels import default_backend, index_events
 
 
 def window_ms(task: Task) -> float:
@@ -22,7 +23,11 @@ def window_ms(task: Task) -> float:
 
 def in_window(events: Events, task: Task) -> Events:
     """Leave out the events behind the end of the input."""
-    inside = events.times_ms < window_ms(task)
+    end_ms = window_ms(task)
+    last = events.offsets[1:][events.offsets.diff() > 0] - 1
+    if (events.times_ms[last] < end_ms).all():
+        return events
+    inside = events.times_ms < end_ms
     before = torch.cat([events.offsets.new_zeros(1), inside.cumsum(0)])
     return Events(events.times_ms[inside], events.index[inside], before[events.offsets])
 
@@ -58,17 +63,16 @@ class EventInput(Encoding):
         size = len(keys.index)
         if form == "events":
             return Batch(events, size, task.n_steps, task.dt_ms)
-        # 0.3 / 0.1 is a little less than 3
-        step = (events.times_ms / task.dt_ms + 1e-4).long().clamp_(max=task.n_steps - 1)
-        n_units = prod(task.input_shape)
-        place = (step * size + sample_of(events)) * n_units + events.index
-        steps = events.times_ms.new_zeros(task.n_steps * size * n_units)
-        one = steps.new_ones(())
-        if params.bins == "count":
-            steps.index_put_((place,), one, accumulate=True)
-        else:
-            steps.index_fill_(0, place, 1.0)
-        return Batch(steps.view(task.n_steps, size, *task.input_shape), size, task.n_steps, task.dt_ms)
+        index = index_events(
+            *(events.times_ms, events.index, events.offsets),
+            n_steps=task.n_steps,
+            dt_ms=task.dt_ms,
+            n_units=prod(task.input_shape),
+            distinct=params.bins == "binary",
+            backend=default_backend(events.index.device.type),
+        )
+        steps = Steps(index, task.input_shape, events.times_ms.dtype)
+        return Batch(steps if form == "steps" else steps.dense(), size, task.n_steps, task.dt_ms)
 
 
 class Frames(Encoding):

@@ -40,6 +40,7 @@ def _info(name: str, summary: str, paper: str, url: str) -> RuleInfo:
         summary=f"matched network, {summary}",
         encodings=("direct", "rate", "integrate", "latency", "events"),
         decoders=("trace-sum",),
+        input_form="steps",
         paper=paper,
         url=url,
     )

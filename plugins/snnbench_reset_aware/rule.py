@@ -37,6 +37,7 @@ class ResetAwareRule(Rule):
         summary="surrogate-gradient backpropagation that goes through the reset, on synaptic traces",
         encodings=("direct", "rate", "integrate", "latency", "events"),
         decoders=("trace-sum",),
+        input_form="steps",
         paper="Yang: Temporal Surrogate Back-propagation for Spiking Neural Networks. 2020",
         url="https://arxiv.org/abs/2011.09964",
     )

@@ -49,7 +49,16 @@ from snnbench import (
     tunable,
 )
 from snnbench.kernels import AlphaKernel, Surrogate, axonal_delay, index_spikes, srm
-from snnbench.layers import NARROW, SCHEDULES, GradientLearner, Probe, build_synapses, declare_input
+from snnbench.layers import (
+    SCHEDULES,
+    GradientLearner,
+    Probe,
+    build_synapses,
+    declare_input,
+    network_input,
+    reads_events,
+    sparse,
+)
 from snnbench_slayer.losses import num_spikes, regular_trains, spike_time
 
 if TYPE_CHECKING:
@@ -67,6 +76,7 @@ class SlayerRule(Rule):
         summary="spike response neurons; errors are sent back through time by the response kernel",
         encodings=("events", "rate", "integrate", "latency", "direct"),
         decoders=("count",),
+        input_form="steps",
         paper="Shrestha, Orchard: SLAYER: Spike Layer Error Reassignment in Time. NeurIPS 2018",
         url="https://arxiv.org/abs/1810.08646",
     )
@@ -163,7 +173,7 @@ class SRMNetwork(nn.Module):
         width = params.surrogate_width * theta
         self.graph = graph
         self.backend = context.backend
-        self.event_density = context.event_density if context.backend == "cpu" else 0.0
+        self.event_density = context.event_density
         self.response = AlphaKernel(params.tau_response_ms, dt_ms, tolerance=tolerance)
         self._fire = partial(
             srm,
@@ -199,23 +209,22 @@ class SRMNetwork(nn.Module):
         Where the input is the same in every step, the first layer's current is computed once.
         """
         constant = batch.constant
-        x = batch.dense[0] if constant else batch.dense
-        spiking = not batch.real_valued
-        for layer, synapse in zip(self.graph, self.synapses, strict=True):
-            index = index_spikes(x, backend=self.backend) if spiking and self._may_read_events(layer) else None
-            x = synapse(x, index if index is not None and index.density <= self.event_density else None)
-            current = x.expand(batch.n_steps, *x.shape) if constant else x
-            x = self._fire(current)
-            constant, spiking = False, True
+        density, backend = self.event_density, self.backend
+        layers = self.graph.layers
+        x: Tensor
+        x, index = network_input(batch, layers[0], event_density=density, backend=backend)  # type: ignore[assignment]
+        for layer, synapse, following in zip(layers, self.synapses, (*layers[1:], None), strict=True):
+            current = synapse(x, index)
+            x = self._fire(current.expand(batch.n_steps, *current.shape) if constant else current)
+            constant, index = False, None
             if probe is not None:
                 probe(layer.name, x)
             if layer.name in self.delays:
                 delay_ms = self.delays[layer.name]
-                x = axonal_delay(x, delay_ms=delay_ms, dt_ms=self.response.dt_ms, backend=self.backend)
+                x = axonal_delay(x, delay_ms=delay_ms, dt_ms=self.response.dt_ms, backend=backend)
+            if following is not None and reads_events(following, event_density=density, backend=backend):
+                index = sparse(index_spikes(x, backend=backend), density)
         return x
-
-    def _may_read_events(self, layer: Layer) -> bool:
-        return self.event_density > 0 and layer.kind == "dense" and layer.n_out >= NARROW
 
 
 def _delay_shape(layer: Layer) -> tuple[int, ...]:

@@ -47,6 +47,7 @@ class SurrogateRule(Rule):
         summary="backpropagation through time with a surrogate for the derivative of the spike",
         encodings=("direct", "rate", "integrate", "latency", "events"),
         decoders=("count", "membrane-max", "membrane-mean"),
+        input_form="steps",
         recurrent=True,
         paper="Neftci, Mostafa, Zenke: Surrogate gradient learning in spiking neural networks. IEEE SPM 2019",
         url="https://arxiv.org/abs/1901.09948",

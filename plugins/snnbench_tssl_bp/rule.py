@@ -43,6 +43,7 @@ class TsslBpRule(Rule):
         summary="backpropagation through the times of spikes, on synaptic traces",
         encodings=("direct", "rate", "integrate", "latency", "events"),
         decoders=("trace-sum",),
+        input_form="steps",
         paper="Zhang, Li: Temporal Spike Sequence Learning via Backpropagation for Deep SNNs. NeurIPS 2020",
         url="https://arxiv.org/abs/2002.10085",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import Protocol
 
@@ -14,8 +15,9 @@ from torch import Tensor
 
 from snnbench.dataset import Dataset, Encoding, EventSamples, SampleKeys, Samples
 from snnbench.errors import ParameterError
+from snnbench.kernels import default_backend, gather_recordings
 from snnbench.rule import checked_params
-from snnbench.types import Batch, Events, InputForm, Shape, Task, derive_seed
+from snnbench.types import Batch, Events, InputForm, Shape, Steps, Task, derive_seed
 
 EVALUATION_EPOCH = -1
 """The epoch that evaluation noise is keyed by, so that it is the same whenever a network is evaluated."""
@@ -89,6 +91,7 @@ class TaskData:
         form: what the rule asks for.
         device: where samples are held, as raw as they are, and batches are made.
         dtype: floating point type of batches.
+        event_density: events in steps are handed on as they are up to this many per unit and step, else as a tensor.
     """
 
     def __init__(
@@ -102,6 +105,7 @@ class TaskData:
         form: InputForm,
         device: torch.device,
         dtype: torch.dtype,
+        event_density: float = 0.0,
     ) -> None:
         fold = _FOLD.fullmatch(task.split)
         samples = dataset.load(data_dir, "official" if fold else task.split)
@@ -110,11 +114,12 @@ class TaskData:
         self._encoding_params = checked_params(encoding.name, encoding.Params, task.encoding.params)
         self._seed = seed
         self._form = form
+        self._event_density = event_density
         self._dtype = dtype
         self._samples: SampleStore
         if isinstance(samples, EventSamples):
             labels, n_train = samples.labels, samples.n_train
-            self._samples = _Recordings(samples, task.input_shape, device)
+            self._samples = _Recordings(samples, task, device)
         else:
             labels, n_train = np.concatenate([samples.train_y, samples.test_y]), len(samples.train_y)
             self._samples = _Values(samples, device)
@@ -159,7 +164,10 @@ class TaskData:
     def _batch(self, index: Tensor, epoch: int, augmentation: Augmentation | None) -> Batch:
         values = self._samples(index, self._dtype, augmentation)
         keys = SampleKeys(self._seed, epoch, index)
-        return self._encoding.encode(values, self.task, self._encoding_params, keys, self._form)
+        batch = self._encoding.encode(values, self.task, self._encoding_params, keys, self._form)
+        if isinstance(batch.inputs, Steps) and batch.inputs.index.density > self._event_density:
+            return replace(batch, inputs=batch.dense)  # here, where it is not on the clock
+        return batch
 
 
 class _Values:
@@ -177,22 +185,21 @@ class _Values:
 
 
 class _Recordings:
-    """Lists of events."""
+    """Lists of events, up to the end of the simulation."""
 
-    def __init__(self, samples: EventSamples, shape: Shape, device: torch.device) -> None:
+    def __init__(self, samples: EventSamples, task: Task, device: torch.device) -> None:
         self._times_us, self._index, self._offsets = (
             torch.from_numpy(array).to(device) for array in (samples.times_us, samples.index, samples.offsets)
         )
-        self._shape = shape
+        self._shape = task.input_shape
+        self._until_us = ceil(task.duration_ms * 1e3)
+        self._backend = default_backend(device.type)
 
     def __call__(self, index: Tensor, dtype: torch.dtype, augmentation: Augmentation | None) -> Events:
-        starts = self._offsets[index]
-        counts = self._offsets[index + 1] - starts
-        ends = counts.cumsum(0)
-        place = torch.repeat_interleave(starts - (ends - counts), counts)
-        place += torch.arange(len(place), device=place.device)
-        offsets = torch.cat([ends.new_zeros(1), ends])
-        events = Events(self._times_us[place].to(dtype).mul_(1e-3), self._index[place].long(), offsets)
+        recordings = (self._times_us, self._index, self._offsets)
+        events = Events(
+            *gather_recordings(*recordings, index, until_us=self._until_us, dtype=dtype, backend=self._backend)
+        )
         return events if augmentation is None else augmentation.move_events(events, index, self._shape)
 
 

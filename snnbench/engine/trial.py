@@ -27,6 +27,7 @@ from snnbench.engine.memory import large_blocks_given_back
 from snnbench.engine.provenance import OtherWork, provenance
 from snnbench.engine.recorder import CountingRecorder, RasterRecorder, SilentRecorder
 from snnbench.errors import ContractError
+from snnbench.layers import reads_events
 from snnbench.plugins import Host
 from snnbench.rule import Context, Deployed, Learner, Rule, checked_params
 from snnbench.types import (
@@ -34,6 +35,7 @@ from snnbench.types import (
     Batch,
     Budget,
     Events,
+    InputForm,
     Named,
     Network,
     Result,
@@ -186,9 +188,10 @@ class _Run:
             trial.task,
             data_dir=data_dir,
             seed=trial.seed,
-            form=self.rule.info.input_form,
+            form=self._input_form(),
             device=self.device,
             dtype=self.context.dtype,
+            event_density=trial.event_density,
         )
         if not len(self.data.test):
             raise ContractError(f"the dataset {trial.task.dataset} has no test samples")
@@ -221,6 +224,13 @@ class _Run:
         for batch in itertools.islice(batches, WARM_UP_STEPS):
             learner.train_step(batch, 0.0)
         synchronise(self.device)
+
+    def _input_form(self) -> InputForm:
+        """The form that the rule asks for; steps only where the first layer reads them."""
+        form = self.rule.info.input_form
+        density, backend = self.trial.event_density, self.trial.backend
+        reads = reads_events(self.graph.layers[0], event_density=density, backend=backend)
+        return "dense" if form == "steps" and not reads else form
 
     @property
     def _batch_size(self) -> int:

@@ -19,6 +19,7 @@ from snnbench.kernels.herding import (
 from snnbench.kernels.integrate_and_fire import integrate_and_fire
 from snnbench.kernels.lif import RESETS, Reset, lif
 from snnbench.kernels.pool import pool
+from snnbench.kernels.recordings import gather_recordings, index_events
 from snnbench.kernels.recurrent_lif import recurrent_lif
 from snnbench.kernels.spike_index import SpikeIndex
 from snnbench.kernels.spike_times import in_order, spike_times
@@ -43,10 +44,12 @@ __all__ = [
     "default_backend",
     "event_linear",
     "exponential_filter",
+    "gather_recordings",
     "herding",
     "herding_forward",
     "herding_learn",
     "in_order",
+    "index_events",
     "index_spikes",
     "integrate_and_fire",
     "lif",

@@ -1,6 +1,7 @@
 """Building blocks that rules share: graph to time-major layers, initialisation, losses, fan-out, learners."""
 
 from snnbench.layers.ann import AnalogLearner, AnalogNetwork, DeployedAnalog, time_average
+from snnbench.layers.events import network_input, reads_events, sparse
 from snnbench.layers.fan_out import fan_out, n_synapses
 from snnbench.layers.initialisation import INITIALISATIONS, initialise
 from snnbench.layers.learner import SCHEDULES, GradientLearner, Schedule, constant, cosine
@@ -14,7 +15,7 @@ from snnbench.layers.losses import (
     rate_cross_entropy,
     rate_mse,
 )
-from snnbench.layers.spiking import NARROW, DeployedStack, LIFNeuron, LIFStack, Probe, declare_input
+from snnbench.layers.spiking import DeployedStack, LIFNeuron, LIFStack, Probe, declare_input
 from snnbench.layers.synapses import Synapse, build_synapses
 from snnbench.layers.trace import (
     BACKWARDS,
@@ -36,7 +37,6 @@ __all__ = [
     "LOGISTIC",
     "LOSSES",
     "LOSS_DECODERS",
-    "NARROW",
     "SCHEDULES",
     "AnalogLearner",
     "AnalogNetwork",
@@ -67,8 +67,11 @@ __all__ = [
     "max_membrane_cross_entropy",
     "mean_membrane_cross_entropy",
     "n_synapses",
+    "network_input",
     "rate_cross_entropy",
     "rate_mse",
+    "reads_events",
+    "sparse",
     "target_trace",
     "time_average",
     "trace_count",

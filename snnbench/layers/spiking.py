@@ -11,20 +11,17 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import nn
 
-from snnbench.kernels import Reset, SpikeIndex, Surrogate, exponential_filter, index_spikes, lif, recurrent_lif
+from snnbench.kernels import Reset, SpikeIndex, Surrogate, exponential_filter, lif, recurrent_lif
+from snnbench.layers.events import network_input, reads_events, sparse
 from snnbench.layers.synapses import Synapse
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from snnbench.types import Batch, Decoder, Graph, Layer, Pooling, Recorder
+    from snnbench.types import Batch, Decoder, Graph, Pooling, Recorder
 
 Probe: TypeAlias = Callable[[str, "Tensor"], None]
 """Is handed each spiking layer's name and spikes ``[T, B, *shape]``, hidden layers first."""
-
-
-NARROW = 32
-"""Dense layers with fewer neurons than this always multiply: their product costs no more than reading an index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +62,8 @@ class LIFStack(nn.Module):
         decoder: of the output. With ``count`` the output layer spikes; with ``membrane-max`` or ``membrane-mean`` it is
             a leaky membrane that does not, u[t] = decay · u[t-1] + current[t].
         backend: implementation of the kernels.
-        event_density: up to this many spikes per neuron and step, a dense layer of at least ``NARROW`` neurons adds up
-            the weights of those that fired instead of multiplying zeros; with backend ``cpu``.
+        event_density: up to this many spikes per neuron and step, a layer that ``reads_events`` adds up the weights of
+            those that fired instead of multiplying zeros.
     """
 
     def __init__(
@@ -85,7 +82,7 @@ class LIFStack(nn.Module):
         self.neuron = neuron
         self.decoder = decoder
         self.backend = backend
-        self.event_density = event_density if backend == "cpu" else 0.0
+        self.event_density = event_density
 
     def forward(self, batch: Batch, probe: Probe | None = None) -> Tensor:
         """Return the output ``[T, B, classes]``: spikes or membrane potentials.
@@ -93,20 +90,19 @@ class LIFStack(nn.Module):
         Where the input is the same in every step, the first layer's current is computed once.
         """
         constant = batch.constant
-        x = batch.dense[0] if constant else batch.dense
         layers = self.graph.layers
-        index = None
-        if not batch.real_valued and self._may_read_events(layers[0]):
-            index = index_spikes(x, backend=self.backend)
+        density = self.event_density
+        x: Tensor
+        x, index = network_input(batch, layers[0], event_density=density, backend=self.backend)  # type: ignore[assignment]
         for layer, synapse, following in zip(layers, self.synapses, (*layers[1:], None), strict=True):
-            x = synapse(x, index if index is not None and index.density <= self.event_density else None)
+            x = synapse(x, sparse(index, density))
             index = None
             if layer.kind == "pool":
                 continue
             current = x.expand(batch.n_steps, *x.shape) if constant else x
             if following is None and self.decoder != "count":
                 return exponential_filter(current, decay=self.neuron.decay, backend=self.backend)
-            if following is not None and self._may_read_events(following):
+            if following is not None and reads_events(following, event_density=density, backend=self.backend):
                 index = SpikeIndex.empty(current.shape)
             if layer.recurrent:
                 kernel = partial(recurrent_lif, weight=synapse.get_parameter("recurrent_weight"))
@@ -117,9 +113,6 @@ class LIFStack(nn.Module):
             if probe is not None:
                 probe(layer.name, x)
         return x
-
-    def _may_read_events(self, layer: Layer) -> bool:
-        return self.event_density > 0 and layer.kind == "dense" and layer.n_out >= NARROW
 
     def _spikes(self, current: Tensor, index: SpikeIndex | None, *, overwrite: bool) -> Tensor:
         return self._fired(lif, current, index, overwrite=overwrite)

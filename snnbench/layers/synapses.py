@@ -68,21 +68,22 @@ class Synapse(nn.Module):
         if layer.recurrent:
             self.recurrent_weight = nn.Parameter(torch.zeros((layer.n_out, layer.n_out), dtype=torch.float32))
 
-    def forward(self, x: Tensor, index: SpikeIndex | None = None) -> Tensor:
+    def forward(self, x: Tensor | None, index: SpikeIndex | None = None) -> Tensor:
         """Return what the synapses deliver for ``x``, bias included.
 
         Args:
-            x: ``[..., *layer.in_shape]``.
+            x: ``[..., *layer.in_shape]``; None where there is only the index.
             index: of ``x``, where a dense layer shall read that instead of multiplying zeros; ``x`` is then spikes
                 ``[T, B, *layer.in_shape]``.
         """
         layer = self.layer
+        if index is not None:
+            spikes = None if x is None else x.reshape(*x.shape[:2], layer.n_in)
+            return event_linear(spikes, self.weight, self.bias, index=index, backend=self.backend)
+        assert x is not None
         leading = x.shape[: x.ndim - len(layer.in_shape)]
         if layer.kind == "dense":
-            x = x.reshape(*leading, layer.n_in)
-            if index is not None:
-                return event_linear(x, self.weight, self.bias, index=index, backend=self.backend)
-            return functional.linear(x, self.weight, self.bias)
+            return functional.linear(x.reshape(*leading, layer.n_in), self.weight, self.bias)
         if layer.kind == "pool":
             gain = self.pool_gain if self.pooling == "sum" else self.pool_gain / layer.kernel**2
             return pool(x.reshape(*leading, *layer.in_shape), window=layer.kernel, gain=gain, backend=self.backend)

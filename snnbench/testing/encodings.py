@@ -16,7 +16,7 @@ from snnbench.errors import ParameterError
 from snnbench.rule import checked_params
 from snnbench.testing.checks import Check, check
 from snnbench.testing.recount import on_grid
-from snnbench.types import Batch, Events, InputForm, Named, Task
+from snnbench.types import Batch, Events, InputForm, Named, Steps, Task
 
 SIZE = 7
 """Samples of the batch that is encoded."""
@@ -170,10 +170,11 @@ def batch_is_well_formed(case: EncodingCase) -> Iterator[str]:
             yield from _event_faults(batch.inputs, case, dtype)
             continue
         expected = (SIZE, *case.input_shape) if batch.constant else (case.n_steps, SIZE, *case.input_shape)
-        if tuple(batch.inputs.shape) != expected:
-            yield f"the input has shape {tuple(batch.inputs.shape)} instead of {expected}"
-        if batch.inputs.dtype != dtype or batch.inputs.device.type != "cpu":
-            yield f"the input is {batch.inputs.dtype} on {batch.inputs.device} for {dtype} on cpu"
+        inputs = batch.inputs.dense() if isinstance(batch.inputs, Steps) else batch.inputs
+        if tuple(inputs.shape) != expected:
+            yield f"the input has shape {tuple(inputs.shape)} instead of {expected}"
+        if inputs.dtype != dtype:
+            yield f"the input is {inputs.dtype} for {dtype}"
 
 
 def _event_faults(events: Events, case: EncodingCase, dtype: torch.dtype) -> Iterator[str]:

@@ -315,7 +315,7 @@ class KernelCase:
         return y.detach(), torch.autograd.grad(y, x, grad)[0]
 
 
-_NOT_TIME_MAJOR = frozenset({"spike_times"})
+_NOT_TIME_MAJOR = frozenset({"recordings", "spike_times"})
 """Kernels whose input is another: these checks say nothing about them."""
 
 

@@ -41,6 +41,7 @@ from snnbench.types import (
     Network,
     Pooling,
     SpikeRecord,
+    Steps,
     Task,
     canonical_json,
     derive_seed,
@@ -528,8 +529,13 @@ def _log_folder() -> Path:
 
 
 def _tensors(batch: Batch) -> list[Tensor]:
-    inputs = batch.inputs
-    tensors = [inputs.times_ms, inputs.index, inputs.offsets] if isinstance(inputs, Events) else [inputs]
+    match batch.inputs:
+        case Events() as events:
+            tensors = [events.times_ms, events.index, events.offsets]
+        case Steps() as steps:
+            tensors = [steps.index.neurons, steps.index.counts]
+        case tensor:
+            tensors = [tensor]
     return tensors if batch.targets is None else [*tensors, batch.targets]
 
 

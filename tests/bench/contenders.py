@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from workloads import DECAY, NEURON, Workload
 
 from snnbench.kernels import Surrogate
-from snnbench.layers import NARROW, LIFNeuron, Synapse
+from snnbench.layers import LIFNeuron, Synapse, reads_events
 from snnbench.suite.schema import ComputeSection
 
 Dynamics: TypeAlias = Callable[[Tensor], Tensor]
@@ -185,7 +185,8 @@ def contenders(workload: Workload) -> Iterator[Contender]:
         yield Contender(f"{FLOOR}, NCHW", floor(workload, torch.contiguous_format), [], None)
     yield ours(workload, DENSE)
     if any(
-        layer.kind == "dense" and layer.n_out >= NARROW for layer in workload.graph.layers[workload.batch.real_valued :]
+        reads_events(layer, event_density=EVENT_DENSITY, backend="cpu")
+        for layer in workload.graph.layers[workload.batch.real_valued :]
     ):
         yield ours(workload, EVENT, event_density=EVENT_DENSITY)
     yield ours(workload, "ours, ref", backend="ref")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def event_linear(
-    spikes: Tensor, weight: Tensor, bias: Tensor | None = None, *, index: SpikeIndex, backend: str = "ref"
+    spikes: Tensor | None, weight: Tensor, bias: Tensor | None = None, *, index: SpikeIndex, backend: str = "ref"
 ) -> Tensor:
     """Return spikes · weightᵀ + bias, as ``torch.nn.functional.linear`` does, from the index of the spikes.
 
@@ -22,7 +22,7 @@ def event_linear(
     than in a matrix product, so results agree to rounding.
 
     Args:
-        spikes: ``[T, B, N]``, each 0 or 1.
+        spikes: ``[T, B, N]``, whole numbers; None where they are known by their index only, for backend ``cpu``.
         weight: ``[M, N]``.
         bias: ``[M]``.
         index: of ``spikes``.
@@ -34,7 +34,7 @@ def event_linear(
     Raises:
         BackendError: there is no such implementation, or not for this device and type.
     """
-    y: Tensor = implementation("event_linear", backend, spikes).event_linear(spikes, weight, bias, index)
+    y: Tensor = implementation("event_linear", backend, weight).event_linear(spikes, weight, bias, index)
     return y
 
 

@@ -25,7 +25,7 @@ _RUN = 8  # neighbouring rows that one thread takes: threads then seldom write t
 _BLOCK_BYTES = 1 << 19  # of gradients
 
 
-def event_linear(spikes: Tensor, weight: Tensor, bias: Tensor | None, index: SpikeIndex) -> Tensor:
+def event_linear(spikes: Tensor | None, weight: Tensor, bias: Tensor | None, index: SpikeIndex) -> Tensor:
     """See ``snnbench.kernels.event_linear``."""
     y: Tensor = _EventLinear.apply(spikes, weight, bias, index.neurons, index.counts)
     return y
@@ -46,14 +46,19 @@ def index_spikes(x: Tensor) -> SpikeIndex | None:
 class _EventLinear(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, spikes: Tensor, weight: Tensor, bias: Tensor | None, neurons: Tensor, counts: Tensor
+        ctx: Any,
+        spikes: Tensor | None,  # noqa: ARG004  # for its gradient only
+        weight: Tensor,
+        bias: Tensor | None,
+        neurons: Tensor,
+        counts: Tensor,
     ) -> Tensor:
         n_out = len(weight)
-        y = torch.empty((*spikes.shape[:2], n_out), dtype=spikes.dtype)
+        y = torch.empty((*counts.shape, n_out), dtype=weight.dtype)
         start = weight.new_zeros(n_out) if bias is None else bias
         rows = weight.detach().t().contiguous()
         if y.numel():
-            _gather(y.numel(), flat(neurons), flat(counts), flat(rows), flat(start), flat(y), spikes.shape[-1], n_out)
+            _gather(y.numel(), flat(neurons), flat(counts), flat(rows), flat(start), flat(y), neurons.shape[-1], n_out)
         ctx.save_for_backward(weight, neurons, counts)
         return y
 
@@ -65,16 +70,16 @@ class _EventLinear(torch.autograd.Function):
         grad_y = grad_y.contiguous()
         return (
             grad_y @ weight if needs_spikes else None,
-            grad_weight(grad_y, neurons, counts) if needs_weight else None,
+            grad_weight(grad_y, neurons, counts, weight.shape[1]) if needs_weight else None,
             grad_y.sum((0, 1)) if needs_bias else None,
             None,
             None,
         )
 
 
-def grad_weight(grad_y: Tensor, neurons: Tensor, counts: Tensor) -> Tensor:
+def grad_weight(grad_y: Tensor, neurons: Tensor, counts: Tensor, n_in: int) -> Tensor:
     """Return the gradient of the weights ``[M, N]``, a transposed view, from that of the output ``[T, B, M]``."""
-    n_out, n_in = grad_y.shape[-1], neurons.shape[-1]
+    n_out, listed = grad_y.shape[-1], neurons.shape[-1]
     n_rows = counts.numel()
     grad = grad_y.new_empty((n_in, n_out))
     if not grad_y.numel() or not n_in:
@@ -86,7 +91,7 @@ def grad_weight(grad_y: Tensor, neurons: Tensor, counts: Tensor) -> Tensor:
     firsts = torch.cat((ends.new_zeros(1), ends[last]))  # of each block, among all spikes
     when = torch.empty(int(ends[-1]), dtype=torch.int32)
     starts = torch.empty((n_blocks, n_in + 1), dtype=torch.int32)
-    _turn(neurons.numel(), flat(neurons), flat(counts), flat(firsts), flat(starts), flat(when), n_in, block)
+    _turn(neurons.numel(), flat(neurons), flat(counts), flat(firsts), flat(starts), flat(when), n_in, listed, block)
     _gather_turned(grad_y.numel(), flat(starts), flat(firsts), flat(when), flat(grad_y), flat(grad), n_in, n_out)
     return grad.t()
 
@@ -105,18 +110,18 @@ def _scan(n_shares, spikes, neurons, counts, others, n_in):  # type: ignore[no-u
 
 
 @SharedKernel
-def _gather(n_shares, neurons, counts, weights, start, y, n_in, n_out):  # type: ignore[no-untyped-def]
+def _gather(n_shares, neurons, counts, weights, start, y, listed, n_out):  # type: ignore[no-untyped-def]
     n_rows = len(counts)
     for share in numba.prange(n_shares):
         for first in range(share * _RUN, n_rows, n_shares * _RUN):
             for row in range(first, min(first + _RUN, n_rows)):
                 total = y[row * n_out : (row + 1) * n_out]
                 total[:] = start
-                add_rows(total, weights, neurons[row * n_in : row * n_in + counts[row]])
+                add_rows(total, weights, neurons[row * listed : row * listed + counts[row]])
 
 
 @SharedKernel
-def _turn(n_shares, neurons, counts, firsts, starts, when, n_in, block):  # type: ignore[no-untyped-def]
+def _turn(n_shares, neurons, counts, firsts, starts, when, n_in, listed, block):  # type: ignore[no-untyped-def]
     """Sort the spikes of each block of rows by neuron: ``starts`` says where in the block's part of ``when``."""
     n_rows = len(counts)
     for share in numba.prange(n_shares):
@@ -125,13 +130,13 @@ def _turn(n_shares, neurons, counts, firsts, starts, when, n_in, block):  # type
             rows = when[firsts[b] : firsts[b + 1]]
             start[:] = 0
             for row in range(b * block, min((b + 1) * block, n_rows)):
-                for k in range(row * n_in, row * n_in + counts[row]):
+                for k in range(row * listed, row * listed + counts[row]):
                     start[neurons[k] + 1] += 1
             for i in range(n_in):
                 start[i + 1] += start[i]
             # Each start moves on to the neuron's end, which is the next one's start.
             for row in range(b * block, min((b + 1) * block, n_rows)):
-                for k in range(row * n_in, row * n_in + counts[row]):
+                for k in range(row * listed, row * listed + counts[row]):
                     rows[start[neurons[k]]] = row
                     start[neurons[k]] += 1
             for i in range(n_in, 0, -1):

@@ -104,7 +104,7 @@ class _RecurrentLIF(torch.autograd.Function):
         needs_weight = ctx.needs_input_grad[1]
         return (
             grad_current,
-            grad_weight(grad_current[1:], neurons[:-1], counts[:-1]) if needs_weight else None,
+            grad_weight(grad_current[1:], neurons[:-1], counts[:-1], len(weight)) if needs_weight else None,
             *[None] * 7,
         )
 
