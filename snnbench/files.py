@@ -119,10 +119,14 @@ def verify_checksum(path: Path, checksum: str, *, name: str, hint: str) -> None:
         CorruptDataError: the content has another checksum.
     """
     algorithm, _, wanted = checksum.partition(":")
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, algorithm).hexdigest()
+    found = _file_digest(path, algorithm)
     if found != wanted:
         raise CorruptDataError(f"the content of {name} has {algorithm} {found}, expected {wanted}", hint=hint)
+
+
+def _file_digest(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 # --- archives --------------------------------------------------------------------------------------------------------
@@ -213,7 +217,7 @@ def folder_digest(data_dir: Path, folder: Path, suffix: str | tuple[str, ...] = 
         remembered = json.loads(memory.read_bytes())
         if remembered["signature"] == digest(signature):
             return str(remembered["digest"])
-    contents = [[name, size, hashlib.sha256((folder / name).read_bytes()).hexdigest()] for name, size, _ in signature]
+    contents = [[name, size, _file_digest(folder / name, "sha256")] for name, size, _ in signature]
     found = {"signature": digest(signature), "digest": digest(contents)}
     _keep(memory, lambda file: file.write(json.dumps(found).encode()))
     return found["digest"]

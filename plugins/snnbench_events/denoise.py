@@ -15,7 +15,8 @@ def denoised(samples: EventSamples, side: int, window_us: int) -> EventSamples:
 
     An event at time t stays if another event of the recording came before it, at ``t - window_us`` or later, from one
     of the eight pixels around its own, whatever the polarity of both (Delbruck 2008, "Frame-free dynamic digital
-    vision"). Events that are dropped support others all the same.
+    vision"). Events that are dropped support others all the same. ``tonic.transforms.Denoise`` is another filter: it
+    looks at four pixels of the eight, and keeps whatever comes within the first ``window_us``.
 
     Args:
         samples: recordings of a sensor ``[2, side, side]``.

@@ -174,7 +174,7 @@ class EventDataset(Dataset):
         if path.exists():
             verify_checksum(path, checksum, name=str(path), hint=self.renew_hint)
         else:
-            hint = f"try again later, or download {archive.url} by any other way and put it there as {path}"
+            hint = f"try again later, or put what {archive.url} gives there as {path}, and then try again"
             verify = partial(verify_checksum, checksum=checksum, name=f"what {archive.url} sent", hint=hint)
             download(archive.url, path, verify=verify, progress=progress, hint=hint)
         return path

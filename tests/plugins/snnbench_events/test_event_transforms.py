@@ -13,6 +13,7 @@ from snnbench_events.encodings import EventInput
 from snnbench_events.recordings import SensorDataset
 from snnbench_events.transforms import coarser, on_grid
 from snnbench_events.vision import DvsGesture, NMnist
+from tonic.transforms import Denoise
 
 from snnbench import Events, EventSamples, SampleKeys, Task
 from snnbench.types import Named
@@ -87,6 +88,23 @@ def test_denoised_equals_a_loop_over_pairs(samples: EventSamples, window_us: int
     np.testing.assert_array_equal(found.index, samples.index[kept])
     owners = np.repeat(np.arange(len(samples.labels)), np.diff(samples.offsets))
     np.testing.assert_array_equal(np.diff(found.offsets), np.bincount(owners[kept], minlength=len(samples.labels)))
+
+
+def test_denoised_keeps_what_tonic_keeps_by_four_of_the_eight_pixels() -> None:
+    rng = np.random.default_rng(0)
+    n, window_us = 3000, 5000
+    fields = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", bool)])
+    events = np.zeros(n, fields)
+    events["t"] = np.sort(rng.integers(window_us, 300_000, n))
+    events["x"], events["y"] = rng.integers(0, SIDE, (2, n))
+    index = (events["y"] * SIDE + events["x"]).astype(np.int16)
+    one = np.zeros(1, np.int64)
+    found = denoised(EventSamples(events["t"].astype(np.int32), index, np.array([0, n]), one, 1), SIDE, window_us)
+    ours = set(zip(found.times_us.tolist(), found.index.tolist(), strict=True))
+    kept = Denoise(filter_time=window_us)(events)
+    theirs = set(zip(kept["t"].tolist(), (kept["y"] * SIDE + kept["x"]).tolist(), strict=True))
+    assert theirs < ours
+    assert len(ours) < n
 
 
 @settings(deadline=None)
