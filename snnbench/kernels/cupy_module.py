@@ -33,7 +33,13 @@ COMPILE_OPTIONS = (
 """Of NVRTC, for every kernel; CuPy adds the architecture and ``-ftz=true``."""
 
 
-def launch(source: Path, name: str, n_neurons: int, *arguments: Tensor | float | None) -> None:
+def launch(
+    source: Path,
+    name: str,
+    n_neurons: int,
+    *arguments: Tensor | float | None,
+    threads_per_block: int = THREADS_PER_BLOCK,
+) -> None:
     """Launch a kernel with one thread a neuron, on the current stream of its tensors' device.
 
     Args:
@@ -42,15 +48,16 @@ def launch(source: Path, name: str, n_neurons: int, *arguments: Tensor | float |
         n_neurons: threads to start, at least 1.
         arguments: the kernel's; a tensor becomes a pointer to its first element, None a null pointer, an ``int`` a
             ``long long`` and a ``float`` a ``float``. Tensors are float32 and on one CUDA device.
+        threads_per_block: where a kernel's blocks have a size of their own.
 
     Raises:
         BackendError: CuPy is not installed.
     """
     kernel = _kernel(source, name)
-    blocks = -(-n_neurons // THREADS_PER_BLOCK)
+    blocks = -(-n_neurons // threads_per_block)
     device = next(argument.device for argument in arguments if isinstance(argument, torch.Tensor))
     with torch.cuda.device(device), _cupy().cuda.Stream.from_external(torch.cuda.current_stream()):
-        kernel((blocks,), (THREADS_PER_BLOCK,), tuple(_argument(argument) for argument in arguments))
+        kernel((blocks,), (threads_per_block,), tuple(_argument(argument) for argument in arguments))
 
 
 def _cupy() -> Any:

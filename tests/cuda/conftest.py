@@ -39,7 +39,9 @@ class Host:
             for name in names
         ]
         main = self.folder / f"{source.stem}.cpp"
-        main.write_text("\n".join([f'#include "{SHIM}"', f'#include "{source}"', *launchers]), encoding="utf-8")
+        barriers = ["#define BARRIERS"] if "__syncthreads" in expanded else []
+        lines = [*barriers, f'#include "{SHIM}"', f'#include "{source}"', *launchers]
+        main.write_text("\n".join(lines), encoding="utf-8")
         library = main.with_suffix(".so")
         # What is fused is written out, as for the GPU.
         self.compile(*compiler, include, "-ffp-contract=off", "-shared", "-fPIC", "-o", library, main)
@@ -51,14 +53,14 @@ class Host:
         environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
         return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
 
-    def launch(self, source, name, n_neurons, *arguments):
+    def launch(self, source, name, n_neurons, *arguments, threads_per_block=cupy_module.THREADS_PER_BLOCK):
         values = [packed(argument) for argument in arguments]
         codes = "".join(code for code, _ in values).encode()
         addresses = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for _, value in values))
-        blocks = -(-n_neurons // cupy_module.THREADS_PER_BLOCK)
+        blocks = -(-n_neurons // threads_per_block)
         kernel = getattr(self.library(source), f"launch_{name}")
         kernel.restype = ctypes.c_bool
-        assert kernel(blocks, cupy_module.THREADS_PER_BLOCK, codes, addresses), f"{name} does not take {codes}"
+        assert kernel(blocks, threads_per_block, codes, addresses), f"{name} does not take {codes}"
 
 
 def packed(argument):

@@ -12,6 +12,7 @@ from tests.cuda.conftest import SANITIZE, Host
 
 TOO_LARGE = {
     "test_host.py": "lif_agrees",
+    "test_host_recurrent.py": "the_reference",
     "test_host_slayer.py": "srm_agrees",
     "test_host_spike_times.py": "300",
     "test_host_synaptic.py": "the_reference",

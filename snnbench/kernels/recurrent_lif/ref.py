@@ -77,7 +77,9 @@ class _RecurrentLIF(torch.autograd.Function):
             leak = torch.full_like(u, carried).masked_fill_(u >= threshold, carried_after_spike)
             leak -= h * (slope * u + offset)
             delta = torch.addcmul(leak * delta, h, torch.addmm(g, delta, weight), out=out)
-        grad_weight = None
-        if ctx.needs_input_grad[1]:
-            grad_weight = grad_current[1:].flatten(0, 1).t() @ spikes[:-1].flatten(0, 1)
-        return grad_current, grad_weight, *[None] * 5
+        return grad_current, grad_weight(grad_current, spikes) if ctx.needs_input_grad[1] else None, *[None] * 5
+
+
+def grad_weight(grad_current: Tensor, spikes: Tensor) -> Tensor:
+    """Return the gradient of the weights, ``[n, n]``: Σ δ[t] · s[t-1]ᵀ."""
+    return grad_current[1:].flatten(0, 1).t() @ spikes[:-1].flatten(0, 1)
