@@ -327,9 +327,9 @@ def report(
         source: a TOML file, the name of a shipped suite, or a suite's content.
         settings: where.
         out: folder for ``leaderboard.csv`` and ``leaderboard.md``; None: the suite's folder in the store.
-        over: a parameter of the rules; test accuracy over it is drawn, too, as ``accuracy-over-<parameter>.png`` and
-            ``.pdf``. Or ``operations``: of each row, the accuracy if it has to answer early, over the operations that
-            it has taken by then; also as ``accuracy-over-operations.csv``.
+        over: a parameter of the rules or of the dataset; test accuracy over it is drawn, too, as
+            ``accuracy-over-<parameter>.png`` and ``.pdf``. Or ``operations``: of each row, the accuracy if it has to
+            answer early, over the operations that it has taken by then; also as ``accuracy-over-operations.csv``.
 
     Raises:
         UsageError: the suite is wrong, or no result has the parameter ``over``.
@@ -343,11 +343,11 @@ def report(
     write_atomically(folder / "leaderboard.csv", leaderboard.to_csv().encode())
     write_atomically(folder / "leaderboard.md", leaderboard.to_markdown().encode())
     if over is not None:
-        _draw_over(over, planned, Store(settings.store), folder)
+        _draw_over(over, planned, Store(settings.store), settings.host, folder)
     return leaderboard
 
 
-def _draw_over(parameter: str, planned: Sequence[Planned], store: Store, folder: Path) -> None:
+def _draw_over(parameter: str, planned: Sequence[Planned], store: Store, host: Host, folder: Path) -> None:
     from snnbench.report import figures
 
     there = [(item, item.result) for item in planned if item.result is not None]
@@ -361,9 +361,13 @@ def _draw_over(parameter: str, planned: Sequence[Planned], store: Store, folder:
         write_atomically(folder / f"accuracy-over-{parameter}.csv", table.encode())
         figure = figures.draw_early_guesses(guesses)
     else:
-        figure = figures.draw_accuracy_over(
-            figures.accuracy_over([result for _, result in there], parameter), parameter
-        )
+        results = [result for _, result in there]
+        curves = figures.accuracy_over(results, parameter, lambda name: host.make_dataset(name).params.model_dump())
+        classes = {result.trial.task.n_classes for result in results}
+        datasets = [host.make_dataset(result.trial.task.dataset) for result in results]
+        of_dataset = any(parameter in dataset.Params.model_fields for dataset in datasets)
+        chance = 1 / classes.pop() if of_dataset and len(classes) == 1 else None
+        figure = figures.draw_accuracy_over(curves, parameter, chance=chance)
     for suffix in ("png", "pdf"):
         _write_figure(figure, folder / f"accuracy-over-{parameter}.{suffix}")
 

@@ -413,10 +413,12 @@ def _descriptions(host: Host, name: str) -> list[tuple[dict[str, Any], type[Base
         found.append((facts, rule.value.Params))
     if dataset := host.datasets.get(name):
         facts = {"kind": "dataset", **dataclasses.asdict(dataset.value.info), "origin": str(dataset.origin)}
-        found.append((facts, None))
+        facts["splits"] = [*facts["splits"], "kfold-N"]
+        found.append((facts, dataset.value.Params))
     if encoding := host.encodings.get(name):
         value = encoding.value
-        facts = {"kind": "encoding", "name": value.name, "summary": value.summary, "real_valued": value.real_valued}
+        facts = {"kind": "encoding", "name": value.name, "summary": value.summary, "takes": value.takes}
+        facts["real_valued"] = value.real_valued
         found.append(({**facts, "origin": str(encoding.origin)}, value.Params))
     return found
 

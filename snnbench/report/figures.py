@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import ceil
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import numpy as np
 import pandas as pd
 
 from snnbench.errors import UsageError
 from snnbench.records.statistics import mean
-from snnbench.types import Result, Shape, Task
+from snnbench.types import Result, Shape
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,38 +24,54 @@ Curves = Mapping[str, Mapping[float, list[float]]]
 """By name: figures at each value of a parameter, one a seed."""
 
 
-def accuracy_over(results: Iterable[Result], parameter: str) -> dict[str, dict[float, list[float]]]:
-    """Collect last-epoch test accuracies by rule and value of a parameter.
+def accuracy_over(
+    results: Iterable[Result],
+    parameter: str,
+    dataset_params: Callable[[str], Mapping[str, Any]] = lambda name: {},  # noqa: ARG005
+) -> dict[str, dict[float, list[float]]]:
+    """Collect last-epoch test accuracies by rule and value of a parameter of the rules or of the dataset.
 
     Results that are not done stand for themselves: a trial that diverged or collapsed has no accuracy, so its value has
     fewer entries than others, or none.
 
     Args:
         results: of one suite.
-        parameter: a numeric parameter of the rules; rules without it are left out.
+        parameter: a numeric parameter; rules and datasets without it are left out.
+        dataset_params: the parameters of a dataset, by its name as tasks have it, defaults included.
 
     Raises:
         UsageError: no result has this parameter as a number.
     """
-    results = [result for result in results if _is_number(result.trial.params.get(parameter))]
-    if not results:
+    values = [
+        ({**dataset_params(result.trial.task.dataset), **result.trial.params}.get(parameter), result)
+        for result in results
+    ]
+    found = [(float(value), result) for value, result in values if _is_number(value)]
+    if not found:
         raise UsageError(
             f"no result has a number as its parameter {parameter!r}",
-            hint="run a suite whose rules differ in it, or name another parameter",
+            hint="run a suite whose rules or datasets differ in it, or name another parameter",
         )
-    tasks = {_time_base(result.trial.task) for result in results}
+    n_steps = {result.trial.task.n_steps for _, result in found}
+    encodings = {result.trial.task.encoding.name for _, result in found}
     curves: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for result in results:
-        trial = result.trial
-        name = trial.rule if len(tasks) == 1 else f"{trial.rule}, {_time_base(trial.task)}"
-        values = curves[name][float(trial.params[parameter])]
+    for value, result in found:
+        task = result.trial.task
+        parts = [f"T = {task.n_steps}"] * (len(n_steps) > 1) + [task.encoding.name] * (len(encodings) > 1)
+        accuracies = curves[", ".join([result.trial.rule, *parts])][value]
         if result.status == "done":
-            values.append(result.metrics["test_accuracy_last_epoch"])
+            accuracies.append(result.metrics["test_accuracy_last_epoch"])
     return {name: dict(sorted(points.items())) for name, points in sorted(curves.items())}
 
 
-def draw_accuracy_over(curves: Curves, parameter: str) -> Figure:
-    """Draw ``accuracy_over``: means over seeds as lines, seeds as points, a cross at 0 where no trial is done."""
+def draw_accuracy_over(curves: Curves, parameter: str, *, chance: float | None = None) -> Figure:
+    """Draw ``accuracy_over``: means over seeds as lines, seeds as points, a cross at 0 where no trial is done.
+
+    Args:
+        curves: what to draw.
+        parameter: label of the axis.
+        chance: accuracy of guessing, drawn as a line where it is given.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
@@ -68,6 +84,8 @@ def draw_accuracy_over(curves: Curves, parameter: str) -> Figure:
         axes.scatter([value for value, _ in seeds], [accuracy for _, accuracy in seeds], color=color, s=14)
         failed = [value for value in points if value not in done]
         axes.scatter(failed, [0.0] * len(failed), color=color, marker="x")
+    if chance is not None:
+        axes.axhline(100 * chance, color="black", linestyle=":", linewidth=1, label="guessing")
     values = {value for points in curves.values() for value in points}
     if min(values) > 0 and max(values) > 10 * min(values):
         axes.set_xscale("log")
@@ -298,9 +316,5 @@ def _draw_spikes(
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _time_base(task: Task) -> str:
-    return f"T = {task.n_steps}"
