@@ -47,7 +47,7 @@ from snnbench.types import (
     derive_seed,
 )
 
-NETWORKS = ("40", "4c3-2a-40")
+NETWORKS = ("40", "40r", "4c3-2a-40")
 """Networks that rules are checked on, each where the rule takes it; wide enough for layers that read events."""
 BATCH_SIZE = 32
 LEARNING_EPOCHS = 15
@@ -245,6 +245,7 @@ def rule_cases(rule: type[Rule], *, dataset: str = "digits", params: Mapping[str
         if encoding in host.encodings
         for network in NETWORKS
         if "c" not in network or len(samples.info.input_shape) == 3
+        if "r" not in network or rule.info.recurrent
     ]
     return [case for case in cases if case.skipped is None]
 

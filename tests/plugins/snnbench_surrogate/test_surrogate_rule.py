@@ -103,6 +103,18 @@ def test_spiking_input_and_pools(make):
     assert recorder.biased == {"layer1": True, "layer3": True, "output": True}
 
 
+def test_recurrent_neurons_that_forget_at_once_tell_an_order_in_time(make):
+    """Two patterns follow each other, and their order is the class: to the sum over steps it makes no difference."""
+    one, other = torch.eye(12)[0] * 2, torch.eye(12)[1] * 2
+    inputs = torch.stack([torch.stack([one, other]), torch.stack([other, one])], dim=1)
+    inputs = torch.cat([inputs, torch.zeros(4, 2, 12)])
+    batch = Batch(inputs, 2, 6, 2.0, targets=torch.tensor([0, 1]))
+    options = {"loss": "mean-membrane-cross-entropy", "tau_mem_ms": 0.1, "lr": 1e-2}
+    plain, recurrent = make("24", **options), make("24r", **options)
+    assert train(plain, [batch] * 120)[-1] > math.log(2) - 1e-3
+    assert train(recurrent, [batch] * 120)[-1] < 0.1
+
+
 def test_parameters_reach_the_neuron(make):
     neuron = make(
         tau_mem_ms=4.0, threshold=0.5, reset="hard", detach_reset=False, surrogate="logistic", surrogate_width=0.3
@@ -122,6 +134,9 @@ def test_weights_follow_seed_and_initialisation(make):
     assert not torch.equal(first().weight, first(seed=1).weight)
     torch.testing.assert_close(first(init_gain=6.0).weight, 6.0 / 2.0 * first(init_gain=2.0).weight)
     assert first(bias=False).bias is None
+    within = [first(network="16r", recurrent_gain=gain).recurrent_weight for gain in (1.0, 3.0)]
+    torch.testing.assert_close(within[1], 3.0 * within[0])
+    assert torch.equal(first(network="16r").weight, first(network="16").weight)
 
 
 @pytest.mark.parametrize(
