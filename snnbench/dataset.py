@@ -199,7 +199,7 @@ class Encoding(ABC):
             task: its time base.
             params: an instance of ``Params``.
             keys: what noise is keyed by.
-            form: what the rule asks for.
+            form: what the rule asks for; ``steps`` only where ``takes`` is ``events``.
 
         Returns:
             A batch without targets.

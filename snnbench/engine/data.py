@@ -113,7 +113,7 @@ class TaskData:
         self._encoding = encoding
         self._encoding_params = checked_params(encoding.name, encoding.Params, task.encoding.params)
         self._seed = seed
-        self._form = form
+        self._form: InputForm = "dense" if form == "steps" and encoding.takes == "values" else form
         self._event_density = event_density
         self._dtype = dtype
         self._samples: SampleStore

@@ -116,7 +116,8 @@ def keys_of(index: Tensor, *, seed: int = 0, epoch: int = 0) -> SampleKeys:
 
 def encoding_cases(encoding: type[Encoding]) -> list[EncodingCase]:
     """Lay out what an encoding is checked on: every form that it can be had in."""
-    cases = [EncodingCase(encoding, form) for form in get_args(InputForm)]
+    forms = [form for form in get_args(InputForm) if form != "steps" or encoding.takes == "events"]
+    cases = [EncodingCase(encoding, form) for form in forms]
     return [case for case in cases if _takes(case)]
 
 
@@ -166,6 +167,9 @@ def batch_is_well_formed(case: EncodingCase) -> Iterator[str]:
             yield "the batch has labels"
         if (batch.size, batch.n_steps, batch.dt_ms) != (SIZE, case.n_steps, case.dt_ms):
             yield f"{batch.size} samples, {batch.n_steps} steps of {batch.dt_ms} ms"
+        if isinstance(batch.inputs, Events) != (case.form == "events"):
+            yield f"{case.form} was asked for, and the input is {type(batch.inputs).__name__}"
+            continue
         if isinstance(batch.inputs, Events):
             yield from _event_faults(batch.inputs, case, dtype)
             continue

@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from snnbench.engine.data import Augmentation, TaskData, fold_split, validation_split
 from snnbench.errors import ParameterError
 from snnbench.plugins import load_plugins
-from snnbench.types import Events, Named, Task
+from snnbench.types import Events, Named, Steps, Task
 
 CPU = torch.device("cpu")
 
@@ -55,6 +55,7 @@ def task_data(
     n_steps=4,
     split="official",
     form="dense",
+    event_density=0.0,
 ):
     host = load_plugins((tiny_plugin,))
     found = host.dataset(dataset).value
@@ -78,6 +79,7 @@ def task_data(
         form=form,
         device=CPU,
         dtype=torch.float32,
+        event_density=event_density,
     )
 
 
@@ -274,3 +276,19 @@ def test_shifted_and_flipped_recordings_are_the_shifted_and_flipped_frames():
     moved = augmentation.move_events(events, torch.arange(size), shape)
     assert torch.equal(frames(moved), augmentation(frames(events), torch.arange(size)))
     assert len(moved.index) < len(events.index)  # some left the sensor
+
+
+@pytest.mark.parametrize("encoding", ["rate", "integrate", "latency"])
+def test_values_come_as_tensors_where_a_rule_asks_for_steps(tiny_plugin, encoding):
+    data = task_data(tiny_plugin, encoding=encoding, form="steps")
+    (batch,) = data.evaluation_batches(data.test, 64)
+    assert isinstance(batch.inputs, torch.Tensor)
+
+
+def test_few_events_come_as_steps_and_many_as_a_tensor(tiny_plugin):
+    for density, form in ((1.0, Steps), (0.01, torch.Tensor)):
+        data = task_data(tiny_plugin, dataset="taps", encoding="events", form="steps", event_density=density)
+        dense = task_data(tiny_plugin, dataset="taps", encoding="events")
+        (batch,), (expected,) = (of.evaluation_batches(data.test, 64) for of in (data, dense))
+        assert isinstance(batch.inputs, form)
+        assert torch.equal(batch.dense, expected.inputs)
