@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from snnbench.kernels.backends import default_backend, implementation
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -43,13 +45,10 @@ class SpikeIndex:
 
     def dense(self, dtype: torch.dtype) -> Tensor:
         """Return how often each neuron fired, ``[T, B, N]``."""
-        counts = self.counts.flatten().long()
-        row = torch.repeat_interleave(counts)
-        place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
-        entry = row * self.n_neurons + self.neurons.flatten(0, 1)[row, place]
-        spikes = torch.zeros(len(counts) * self.n_neurons, dtype=dtype, device=row.device)
-        spikes.scatter_add_(0, entry, spikes.new_ones(1).expand(len(entry)))
-        return spikes.view(*self.counts.shape, self.n_neurons)
+        backend = default_backend(self.counts.device.type)
+        run = implementation("recordings", backend, self.counts.new_empty(0, dtype=dtype)).dense
+        spikes: Tensor = run(self.neurons, self.counts, self.n_neurons, dtype)
+        return spikes
 
     def fill(self, spikes: Tensor) -> None:
         """Note where ``spikes``, ``[T, B, *shape]``, are not zero; in plain torch, for any device."""

@@ -65,7 +65,9 @@ def accuracy_over(
 
 
 def draw_accuracy_over(curves: Curves, parameter: str, *, chance: float | None = None) -> Figure:
-    """Draw ``accuracy_over``: means over seeds as lines, seeds as points, a cross at 0 where no trial is done.
+    """Draw ``accuracy_over``: means over seeds as lines, seeds as points, a cross where no trial is done.
+
+    The cross lies on the line of guessing, which is where a collapsed network is; without that line, at 0.
 
     Args:
         curves: what to draw.
@@ -83,7 +85,7 @@ def draw_accuracy_over(curves: Curves, parameter: str, *, chance: float | None =
         seeds = [(value, 100 * accuracy) for value, accuracies in done.items() for accuracy in accuracies]
         axes.scatter([value for value, _ in seeds], [accuracy for _, accuracy in seeds], color=color, s=14)
         failed = [value for value in points if value not in done]
-        axes.scatter(failed, [0.0] * len(failed), color=color, marker="x")
+        axes.scatter(failed, [100 * (chance or 0.0)] * len(failed), color=color, marker="x")
     if chance is not None:
         axes.axhline(100 * chance, color="black", linestyle=":", linewidth=1, label="guessing")
     values = {value for points in curves.values() for value in points}

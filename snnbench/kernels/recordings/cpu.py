@@ -40,6 +40,13 @@ def index_events(
     return SpikeIndex(neurons, counts, n_units)
 
 
+def dense(neurons: Tensor, counts: Tensor, n_neurons: int, dtype: torch.dtype) -> Tensor:
+    """See ``snnbench.kernels.SpikeIndex.dense``."""
+    spikes = torch.empty((*counts.shape, n_neurons), dtype=dtype)
+    _spread(spikes.numel(), flat(neurons), flat(counts), flat(spikes), neurons.shape[-1], n_neurons)
+    return spikes
+
+
 @inner
 def _count(times_us, offsets, which, counts, until_us):  # type: ignore[no-untyped-def]
     for sample in range(len(which)):
@@ -97,3 +104,13 @@ def _index(  # type: ignore[no-untyped-def]
                     for n in range(n_events):
                         listed[n] = index[k + n]
                 k += n_events
+
+
+@SharedKernel
+def _spread(n_shares, neurons, counts, spikes, longest, n_neurons):  # type: ignore[no-untyped-def]
+    for share in numba.prange(n_shares):
+        for row in range(share, len(counts), n_shares):
+            of_row = spikes[row * n_neurons : (row + 1) * n_neurons]
+            of_row[:] = 0
+            for k in range(row * longest, row * longest + counts[row]):
+                of_row[neurons[k]] += 1

@@ -56,3 +56,14 @@ def index_events(
     place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
     neurons[row, place] = index.to(torch.int32)
     return SpikeIndex(neurons.view(n_steps, size, longest), counts.view(n_steps, size).to(torch.int32), n_units)
+
+
+def dense(neurons: Tensor, counts: Tensor, n_neurons: int, dtype: torch.dtype) -> Tensor:
+    """See ``snnbench.kernels.SpikeIndex.dense``."""
+    counts = counts.long()
+    row = torch.repeat_interleave(counts.flatten())
+    place = torch.arange(len(row), device=row.device) - (counts.flatten().cumsum(0) - counts.flatten())[row]
+    entry = row * n_neurons + neurons.flatten(0, 1)[row, place]
+    spikes = torch.zeros(counts.numel() * n_neurons, dtype=dtype, device=row.device)
+    spikes.scatter_add_(0, entry, spikes.new_ones(1).expand(len(entry)))
+    return spikes.view(*counts.shape, n_neurons)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snnbench.kernels import event_linear, gather_recordings, index_events
+from snnbench.kernels.recordings import ref
 
 BACKENDS = ("ref", "cpu")
 N_UNITS = 6
@@ -81,6 +82,7 @@ def test_events_are_indexed_by_step(backend, distinct, recordings):
     if distinct:
         dense.clamp_(max=1)
     assert torch.equal(found.dense(torch.float32), dense)
+    assert torch.equal(ref.dense(found.neurons, found.counts, N_UNITS, torch.float32), dense)
     assert found.density == pytest.approx(float(dense.sum()) / dense.numel())
     for step in range(6):
         for sample in range(len(times_us)):
