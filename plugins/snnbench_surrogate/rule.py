@@ -71,6 +71,8 @@ class SurrogateRule(Rule):
             init_gain: factor on their spread, between layers.
             recurrent_gain: the same within recurrent layers.
             bias: whether layers have biases.
+            max_grad_norm: all gradients are scaled down to this norm where they exceed it; None: never. Through recurrent
+                layers gradients may grow from step to step: a narrow surrogate keeps them small, this their sum.
             spike_l1: weight of the number of hidden spikes of a batch in the loss.
             spike_l2: weight of the squared number of spikes of a hidden neuron in a batch, averaged over neurons.
         """
@@ -98,6 +100,7 @@ class SurrogateRule(Rule):
         init_gain: float = Field(2.0, gt=0)
         recurrent_gain: float = Field(1.0, gt=0)
         bias: bool = True
+        max_grad_norm: float | None = Field(None, gt=0)
         spike_l1: float = Field(0.0, ge=0)
         spike_l2: float = Field(0.0, ge=0)
 
@@ -158,7 +161,8 @@ class SurrogateLearner(GradientLearner):
             fused=True,
             capturable=on_gpu,
         )
-        super().__init__(stack, optimizer, schedule=SCHEDULES[params.schedule])
+        schedule = SCHEDULES[params.schedule]
+        super().__init__(stack, optimizer, schedule=schedule, max_grad_norm=params.max_grad_norm)
         self._loss = LOSSES[params.loss]
         self._spike_l1, self._spike_l2 = params.spike_l1, params.spike_l2
 
