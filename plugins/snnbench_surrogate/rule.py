@@ -71,8 +71,8 @@ class SurrogateRule(Rule):
             init_gain: factor on their spread, between layers.
             recurrent_gain: the same within recurrent layers.
             bias: whether layers have biases.
-            max_grad_norm: all gradients are scaled down to this norm where they exceed it; None: never. Through recurrent
-                layers gradients may grow from step to step: a narrow surrogate keeps them small, this their sum.
+            max_grad_norm: all gradients are scaled down to this norm where they exceed it; None: never. Through
+                recurrent layers they may grow from step to step: a narrow surrogate keeps them small, this their sum.
             spike_l1: weight of the number of hidden spikes of a batch in the loss.
             spike_l2: weight of the squared number of spikes of a hidden neuron in a batch, averaged over neurons.
         """
