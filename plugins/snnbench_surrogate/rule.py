@@ -66,13 +66,13 @@ class SurrogateRule(Rule):
             reset: what a spike does to the membrane.
             detach_reset: the gradient leaves out the path through the reset.
             surrogate: shape of the surrogate derivative; its peak is 1.
-            surrogate_width: in units of the membrane potential; None: the width that makes the shape's area 1.
+            surrogate_width: in units of the membrane potential; None: the width that makes the shape's area 1. Gradients
+                grow from step to step through recurrent layers, all the more the wider it is and the longer membranes
+                last: give them a narrow one, such as 0.1 of ``fast-sigmoid``.
             init: distribution of the starting weights.
             init_gain: factor on their spread, between layers.
             recurrent_gain: the same within recurrent layers.
             bias: whether layers have biases.
-            max_grad_norm: all gradients are scaled down to this norm where they exceed it; None: never. Through
-                recurrent layers they may grow from step to step: a narrow surrogate keeps them small, this their sum.
             spike_l1: weight of the number of hidden spikes of a batch in the loss.
             spike_l2: weight of the squared number of spikes of a hidden neuron in a batch, averaged over neurons.
         """
@@ -100,7 +100,6 @@ class SurrogateRule(Rule):
         init_gain: float = Field(2.0, gt=0)
         recurrent_gain: float = Field(1.0, gt=0)
         bias: bool = True
-        max_grad_norm: float | None = Field(None, gt=0)
         spike_l1: float = Field(0.0, ge=0)
         spike_l2: float = Field(0.0, ge=0)
 
@@ -161,8 +160,7 @@ class SurrogateLearner(GradientLearner):
             fused=True,
             capturable=on_gpu,
         )
-        schedule = SCHEDULES[params.schedule]
-        super().__init__(stack, optimizer, schedule=schedule, max_grad_norm=params.max_grad_norm)
+        super().__init__(stack, optimizer, schedule=SCHEDULES[params.schedule])
         self._loss = LOSSES[params.loss]
         self._spike_l1, self._spike_l2 = params.spike_l1, params.spike_l2
 
