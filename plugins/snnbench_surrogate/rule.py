@@ -66,8 +66,8 @@ class SurrogateRule(Rule):
             reset: what a spike does to the membrane.
             detach_reset: the gradient leaves out the path through the reset.
             surrogate: shape of the surrogate derivative; its peak is 1.
-            surrogate_width: in units of the membrane potential; None: the width that makes the shape's area 1. Gradients
-                grow from step to step through recurrent layers, all the more the wider it is and the longer membranes
+            surrogate_width: in units of the membrane potential; None: the width that makes the shape's area 1. Through
+                recurrent layers gradients grow from step to step, all the more the wider it is and the longer membranes
                 last: give them a narrow one, such as 0.1 of ``fast-sigmoid``.
             init: distribution of the starting weights.
             init_gain: factor on their spread, between layers.
