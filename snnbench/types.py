@@ -302,6 +302,11 @@ class Task:
     validation: float = 0.1
 
     @property
+    def data(self) -> str:
+        """The dataset, and behind it the split if that is not the official one: ``digits@kfold-5:2``."""
+        return self.dataset if self.split == "official" else f"{self.dataset}@{self.split}"
+
+    @property
     def duration_ms(self) -> float:
         """Simulated time of one sample."""
         return self.n_steps * self.dt_ms

@@ -46,9 +46,9 @@ class Curve(NamedTuple):
 
 
 def run_name(result: Result) -> str:
-    """Return ``rule/dataset/network/seed``; a network without hidden layers has no part of its own."""
+    """Return ``rule/data/network/seed``; a network without hidden layers has no part of its own."""
     trial = result.trial
-    return "/".join(filter(None, (trial.rule, trial.task.dataset, trial.network, str(trial.seed))))
+    return "/".join(filter(None, (trial.rule, trial.task.data, trial.network, str(trial.seed))))
 
 
 def params(result: Result) -> dict[str, str]:

@@ -87,13 +87,9 @@ class Planned:
 
     @property
     def label(self) -> str:
-        """The trial in words: ``surrogate/digits/100/T16/0``, which are row, dataset, network, steps and seed.
-
-        Behind a dataset stands its split, if that is not the official one: ``digits@kfold-5:2``.
-        """
-        trial, task = self.trial, self.trial.task
-        dataset = task.dataset if task.split == "official" else f"{task.dataset}@{task.split}"
-        return f"{self.name or trial.rule}/{dataset}/{trial.network}/T{task.n_steps}/{trial.seed}"
+        """The trial in words: ``surrogate/digits/100/T16/0``, which are row, data, network, steps and seed."""
+        trial = self.trial
+        return f"{self.name or trial.rule}/{trial.task.data}/{trial.network}/T{trial.task.n_steps}/{trial.seed}"
 
 
 def row_digest(trial: Trial) -> str:
