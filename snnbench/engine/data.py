@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -72,6 +72,35 @@ def fold_split(labels: np.ndarray, n_folds: int, fold: int) -> tuple[np.ndarray,
     return np.flatnonzero(turn != fold), np.flatnonzero(turn == fold)
 
 
+class Split(NamedTuple):
+    """A dataset's samples, and which of them train and test.
+
+    Attributes:
+        samples: as they were read.
+        labels: ``[n]`` classes of all samples, those that come first in the dataset first.
+        train: ascending indices of the samples that train, or choose the epoch.
+        test: ascending indices of those that test.
+    """
+
+    samples: Samples | EventSamples
+    labels: np.ndarray
+    train: np.ndarray
+    test: np.ndarray
+
+
+def read_split(dataset: Dataset, data_dir: Path, split: str) -> Split:
+    """Read a dataset, and split it as asked for: one of its own splits, or a fold of all samples, ``kfold-5:2``."""
+    fold = _FOLD.fullmatch(split)
+    samples = dataset.load(data_dir, "official" if fold else split)
+    if isinstance(samples, EventSamples):
+        labels, n_train = samples.labels, samples.n_train
+    else:
+        labels, n_train = np.concatenate([samples.train_y, samples.test_y]), len(samples.train_y)
+    if fold:
+        return Split(samples, labels, *fold_split(labels, int(fold["folds"]), int(fold["fold"])))
+    return Split(samples, labels, np.arange(n_train), np.arange(n_train, len(labels)))
+
+
 class SampleStore(Protocol):
     """Raw samples on the device."""
 
@@ -107,8 +136,7 @@ class TaskData:
         dtype: torch.dtype,
         event_density: float = 0.0,
     ) -> None:
-        fold = _FOLD.fullmatch(task.split)
-        samples = dataset.load(data_dir, "official" if fold else task.split)
+        samples, labels, train, test = read_split(dataset, data_dir, task.split)
         self.task = task
         self._encoding = encoding
         self._encoding_params = checked_params(encoding.name, encoding.Params, task.encoding.params)
@@ -118,16 +146,10 @@ class TaskData:
         self._dtype = dtype
         self._samples: SampleStore
         if isinstance(samples, EventSamples):
-            labels, n_train = samples.labels, samples.n_train
             self._samples = _Recordings(samples, task, device)
         else:
-            labels, n_train = np.concatenate([samples.train_y, samples.test_y]), len(samples.train_y)
             self._samples = _Values(samples, device)
         self._y = torch.from_numpy(labels).to(device, torch.int64)
-        if fold:
-            train, test = fold_split(labels, int(fold["folds"]), int(fold["fold"]))
-        else:
-            train, test = np.arange(n_train), np.arange(n_train, len(labels))
         trains, validates = validation_split(labels[train], task.validation)
         if not len(trains) or (task.validation and not len(validates)):
             raise ParameterError(

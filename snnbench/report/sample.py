@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from snnbench.dataset import EventSamples, SampleKeys, Samples
-from snnbench.engine.data import EVALUATION_EPOCH, fold_split
+from snnbench.engine.data import EVALUATION_EPOCH, read_split
 from snnbench.errors import UsageError, unknown_name
 from snnbench.plugins import Host
 from snnbench.rule import checked_params
@@ -107,9 +107,7 @@ def look_up(
         n_classes=info.n_classes,
         split=split,
     )
-    fold = None if split in info.splits else split
-    samples = made.load(data_dir, "official" if fold else split)
-    labels, train, test = _parts(samples, fold)
+    samples, labels, train, test = read_split(made, data_dir, split)
     if not 0 <= index < len(labels):
         raise UsageError(
             f"{dataset} has no sample {index}",
@@ -135,18 +133,6 @@ def look_up(
         n_steps=task.n_steps,
         dt_ms=task.dt_ms,
     )
-
-
-def _parts(samples: Samples | EventSamples, fold: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Classes of all samples, and which of them train and test."""
-    if isinstance(samples, EventSamples):
-        labels, n_train = samples.labels, samples.n_train
-    else:
-        labels, n_train = np.concatenate([samples.train_y, samples.test_y]), len(samples.train_y)
-    if fold is None:
-        return labels, np.arange(n_train), np.arange(n_train, len(labels))
-    n_folds, _, number = fold.removeprefix("kfold-").partition(":")
-    return labels, *fold_split(labels, int(n_folds), int(number))
 
 
 def _values(samples: Samples, number: int) -> np.ndarray:
