@@ -22,7 +22,7 @@ def event_linear(
     than in a matrix product, so results agree to rounding.
 
     Args:
-        spikes: ``[T, B, N]``, whole numbers; None where they are known by their index only, for backend ``cpu``.
+        spikes: ``[T, B, N]``, whole numbers; None where only their index is known.
         weight: ``[M, N]``.
         bias: ``[M]``.
         index: of ``spikes``.

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def event_linear(spikes: Tensor, weight: Tensor, bias: Tensor | None, index: SpikeIndex) -> Tensor:  # noqa: ARG001
+def event_linear(spikes: Tensor | None, weight: Tensor, bias: Tensor | None, index: SpikeIndex) -> Tensor:
     """See ``snnbench.kernels.event_linear``."""
-    return functional.linear(spikes, weight, bias)
+    return functional.linear(index.dense(weight.dtype) if spikes is None else spikes, weight, bias)
 
 
 def index_spikes(x: Tensor) -> SpikeIndex | None:

@@ -550,7 +550,7 @@ def test_a_real_server_shows_and_takes_runs_and_ends_with_ctrl_c(store: Path, tm
         assert taken.data.params["network"] == ""
         assert len(taken.inputs.dataset_inputs) == 1
         names = {item.path for item in client(uri).list_artifacts(taken.info.run_id)}
-        assert names == {files[result.key]["json"].name, "accuracy_over_time.png"}
+        assert names == {files[result.key]["json"].name, "accuracy_over_time.png", "raster.png"}
         assert lines[0] == f"MLflow runs: {uri}/#/experiments/{taken.info.experiment_id}/runs"
     finally:
         server.send_signal(signal.SIGINT)
