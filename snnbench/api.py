@@ -6,11 +6,10 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from snnbench.errors import StoreError, SuiteError, TrackingError, UsageError, unknown_name
+from snnbench.errors import StoreError, SuiteError, TrackingError, unknown_name
 from snnbench.plugins import Host, load_plugins
 from snnbench.records.store import Store, write_atomically
 from snnbench.sink import RunInfo
@@ -319,31 +318,46 @@ def load_results(store: str | Path = "results", suite: str | None = None) -> pd.
 
 
 def report(
-    source: SuiteSource, settings: Settings | None = None, *, out: Path | None = None, over: str | None = None
+    source: SuiteSource,
+    settings: Settings | None = None,
+    *,
+    out: Path | None = None,
+    over: str | None = None,
+    formats: Sequence[str] = ("csv", "md"),
 ) -> Leaderboard:
-    """Make a suite's leaderboard from the store, and write it as CSV and Markdown.
+    """Make a suite's leaderboard from the store, and write it.
 
     Args:
         source: a TOML file, the name of a shipped suite, or a suite's content.
         settings: where.
-        out: folder for ``leaderboard.csv`` and ``leaderboard.md``; None: the suite's folder in the store.
+        out: folder for the files; None: the suite's folder in the store.
         over: a parameter of the rules or of the dataset; test accuracy over it is drawn, too, as
             ``accuracy-over-<parameter>.png`` and ``.pdf``. Or ``operations``: of each row, the accuracy if it has to
             answer early, over the operations that it has taken by then; also as ``accuracy-over-operations.csv``.
+        formats: ``csv``, ``md``, ``tex``, ``html``: files called ``leaderboard``; ``pdf`` and ``png``: figures in the
+            folder ``figures``, and as ``leaderboard.pdf`` the tables, for which a TeX has to be installed.
 
     Raises:
-        UsageError: the suite is wrong, or no result has the parameter ``over``.
+        UsageError: the suite or a format is wrong, no result has the parameter ``over``, or there is no TeX.
+        SnnbenchError: TeX cannot set the tables.
     """
+    from snnbench.report.formats import checked, written
     from snnbench.report.leaderboard import make_leaderboard
 
     settings = settings or Settings()
+    formats = checked(formats)
     suite, planned = _plan_of_stored(source, settings)
     leaderboard = make_leaderboard(suite, planned, controls=control_rules(settings))
-    folder = out or Store(settings.store).folder(suite.name)
-    write_atomically(folder / "leaderboard.csv", leaderboard.to_csv().encode())
-    write_atomically(folder / "leaderboard.md", leaderboard.to_markdown().encode())
+    store = Store(settings.store)
+    folder = out or store.folder(suite.name)
+    places = {item.trial.key: item.source for item in planned}
+    rules = {name: rule.value.info for name, rule in settings.host.rules.items()}
+    for name, content in written(
+        leaderboard, formats, lambda result: store.arrays(places[result.key], result.key), rules
+    ):
+        write_atomically(folder / name, content)
     if over is not None:
-        _draw_over(over, planned, Store(settings.store), settings.host, folder)
+        _draw_over(over, planned, store, settings.host, folder)
     return leaderboard
 
 
@@ -379,12 +393,9 @@ def _write_figure(figure: Figure, path: Path) -> None:
         UsageError: there is no such format.
         StoreError: the file cannot be written.
     """
-    legal = figure.canvas.get_supported_filetypes()
-    if path.suffix[1:] not in legal:
-        raise unknown_name("ending of a figure's file", path.suffix, [f".{name}" for name in legal], error=UsageError)
-    content = BytesIO()
-    figure.savefig(content, format=path.suffix[1:], dpi=200)
-    write_atomically(path, content.getvalue())
+    from snnbench.report import figures
+
+    write_atomically(path, figures.save(figure, path.suffix[1:]))
 
 
 def show_sample(

@@ -687,6 +687,9 @@ def report(
         str | None,
         typer.Option("--over", metavar="PARAM", help="Draw accuracy over this parameter, or over 'operations', too."),
     ] = None,
+    format_: Annotated[
+        str, typer.Option("--format", metavar="FORMATS", help="What is written: some of csv,md,tex,html,pdf,png.")
+    ] = "csv,md",
     store: StoreOption = Path("results"),
     data_dir: DataOption = None,
     device: DeviceOption = "cpu",
@@ -694,10 +697,16 @@ def report(
     plugin: PluginOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Print a suite's leaderboard; write it as CSV and Markdown, and figures as PNG and PDF."""
+    """Print a suite's leaderboard, and write it.
+
+    As CSV and Markdown; with --format also as LaTeX (tex), as a page that needs no network (html), and its figures as
+    PDF, with the tables where a TeX is installed, and PNG.
+    """
     from snnbench import api
 
-    leaderboard = api.report(suite, _settings(store, data_dir, device, threads, plugin), out=out, over=over)
+    settings = _settings(store, data_dir, device, threads, plugin)
+    formats = [name for part in format_.split(",") if (name := part.strip())]
+    leaderboard = api.report(suite, settings, out=out, over=over, formats=formats)
     if json_:
         _print_json(leaderboard.records())
         return

@@ -2,23 +2,67 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from io import BytesIO
 from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import numpy as np
 import pandas as pd
 
-from snnbench.errors import UsageError
+from snnbench.errors import UsageError, unknown_name
 from snnbench.records.statistics import mean
+from snnbench.report.curves import Arrays, Cloud, Curve, Layers, clouds, curves, front, layers
+from snnbench.report.leaderboard import Leaderboard
+from snnbench.report.rows import ENERGY, Block
 from snnbench.types import Result, Shape
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+    from matplotlib.text import Text
 
     from snnbench.report.sample import Shown, Spikes
+
+_STYLE = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "snnbench"}
+"""Fonts are embedded in PDFs as what they are, text in SVGs stays text, and the same figure gives the same bytes."""
+
+
+def save(figure: Figure, kind: str, keys: Iterable[str] = ()) -> bytes:
+    """Write a figure.
+
+    Args:
+        figure: the figure.
+        kind: ``pdf``, ``png``, ``svg`` or another format of matplotlib. An SVG is one to be put into a page: it has no
+            background, and what is black has the page's colour.
+        keys: of the results that it shows; they are kept in the file.
+
+    Raises:
+        UsageError: there is no such format.
+    """
+    from matplotlib import rc_context
+
+    legal = figure.canvas.get_supported_filetypes()
+    if kind not in legal:
+        raise unknown_name("ending of a figure's file", f".{kind}", [f".{name}" for name in legal], error=UsageError)
+    named = " ".join(keys)
+    metadata: dict[str, dict[str, Any]] = {
+        "pdf": {"CreationDate": None, **({"Keywords": named} if named else {})},
+        "png": {"Description": named} if named else {},
+        "svg": {"Date": None},
+    }
+    content = BytesIO()
+    with rc_context(_STYLE), warnings.catch_warnings():
+        # of a name in a script that the font lacks; its letters are drawn as boxes
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        figure.savefig(content, format=kind, dpi=200, metadata=metadata.get(kind), transparent=kind == "svg")
+    if kind != "svg":
+        return content.getvalue()
+    text = content.getvalue().decode()
+    return text[text.index("<svg") :].replace("#000000", "currentColor").encode()
+
 
 Curves = Mapping[str, Mapping[float, list[float]]]
 """By name: figures at each value of a parameter, one a seed."""
@@ -92,7 +136,7 @@ def draw_accuracy_over(curves: Curves, parameter: str, *, chance: float | None =
     if min(values) > 0 and max(values) > 10 * min(values):
         axes.set_xscale("log")
     axes.grid(alpha=0.3)
-    axes.legend()
+    _take_literally(axes.legend().get_texts())
     return figure
 
 
@@ -163,8 +207,241 @@ def draw_early_guesses(guesses: Mapping[str, Guesses]) -> Figure:
         axis.set_major_formatter(StrMethodFormatter("{x:,.3g}" if axis is axes.yaxis else "{x:,.0f}"))
         axis.set_minor_formatter("")
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside upper left", fontsize="small")
+    _take_literally(figure.legend(loc="outside upper left", fontsize="small").get_texts())
     return figure
+
+
+# --- figures of a leaderboard -----------------------------------------------------------------------------------------
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Told apart by every kind of colour vision (Okabe and Ito 2008); its black and yellow are lost on one of the pages."""
+
+_MARKERS = "os^Dv*P"
+_LINES = ("-", "--")
+_HATCHES = ("", "///")
+
+MOST_ROWS = len(COLOURS) * len(_LINES)
+"""A figure shows no more rows than this: those that stand first."""
+
+_LONGEST_NAME = 72
+
+_COSTS = (
+    ("sops_per_sample", "SOPs per sample", "sops"),
+    ("decision_latency_ms", "decided after, ms", "latency"),
+    ("spikes_per_sample", "spikes per sample", "spikes"),
+)
+
+
+class Point(NamedTuple):
+    """Something in a figure that can be pointed at.
+
+    Attributes:
+        x: in the figure's own units.
+        y: likewise.
+        text: what it is.
+        keys: the results behind it.
+    """
+
+    x: float
+    y: float
+    text: str
+    keys: tuple[str, ...]
+
+
+class Drawing(NamedTuple):
+    """A figure of a block.
+
+    Attributes:
+        name: what files of it are called.
+        title: what it shows.
+        figure: the figure.
+        points: what can be pointed at.
+    """
+
+    name: str
+    title: str
+    figure: Figure
+    points: list[Point]
+
+    @property
+    def keys(self) -> list[str]:
+        """The results that it shows."""
+        return list(dict.fromkeys(key for point in self.points for key in point.keys))
+
+    def places(self) -> list[tuple[float, float]]:
+        """Where the points are in the SVG, in its units from the top left, once it is saved."""
+        axes = self.figure.axes[0]
+        pixels = axes.transData.transform([(point.x, point.y) for point in self.points])
+        scaled = pixels * 72 / self.figure.dpi
+        height = 72 * self.figure.get_figheight()
+        return [(round(float(x), 1), round(height - float(y), 1)) for x, y in scaled]
+
+
+def draw_block(leaderboard: Leaderboard, block: Block, arrays: Arrays) -> Iterator[Drawing]:
+    """Draw what there is of a block: Pareto fronts, accuracy over time, learning curves, spikes per layer.
+
+    Of a block with more than ``MOST_ROWS`` rows those that stand first are drawn.
+
+    Args:
+        leaderboard: whose block it is.
+        block: the block.
+        arrays: of its results.
+    """
+    rows = block.rows[:MOST_ROWS]
+    looks = {row.name: _look(place) for place, row in enumerate(rows)}
+    energy = [(metric, f"energy, pJ ({metric.removeprefix(ENERGY)})", "energy") for metric in _energies(block)]
+    for metric, label, short in (*_COSTS, *energy):
+        if found := [cloud for cloud in clouds(block, metric, leaderboard.ranked_by) if cloud.name in looks]:
+            name = f"pareto-{short}" if short != "energy" else f"pareto-energy-{metric.removeprefix(ENERGY)}"
+            yield _draw_clouds(found, looks, name, label)
+    timed = curves(rows, arrays, "times_ms", "accuracy_over_time")
+    if timed:
+        t95 = {row.name: row.estimates["t95_ms"].mean for row in rows if "t95_ms" in row.estimates}
+        title = "Accuracy if it has to answer then; the large mark is t95"
+        yield _draw_curves(timed, looks, "accuracy-time", title, "time, ms", "ms", t95)
+    learnt = curves(rows, arrays, "evaluated_epochs", "epoch_validation_accuracy")
+    if learnt:
+        counted = [curve._replace(x=curve.x + 1) for curve in learnt]  # stored epochs count from 0
+        yield _draw_curves(counted, looks, "learning", "Learning curves", "epoch", "epochs", {}, of="validation")
+    if counts := layers(rows):
+        yield _draw_layers(counts, looks)
+
+
+class _Look(NamedTuple):
+    color: str
+    marker: str
+    line: str
+    hatch: str
+
+
+def _look(place: int) -> _Look:
+    color = COLOURS[place % len(COLOURS)]
+    turn = place // len(COLOURS)
+    return _Look(color, _MARKERS[place % len(_MARKERS)], _LINES[turn], _HATCHES[turn])
+
+
+def _energies(block: Block) -> list[str]:
+    return sorted({metric for row in block.rows for metric in row.estimates if metric.startswith(ENERGY)})
+
+
+def _draw_clouds(found: Sequence[Cloud], looks: Mapping[str, _Look], name: str, label: str) -> Drawing:
+    figure, axes = _framed(len(found), label, "test accuracy, %")
+    points = []
+    for cloud in found:
+        look = looks[cloud.name]
+        axes.plot(cloud.cost, 100 * cloud.gain, look.marker, color=look.color, alpha=0.35, markersize=4, mew=0)
+        cost, gain = cloud.centre
+        filling = look.color if cloud.ranked else "none"
+        axes.plot(cost, 100 * gain, look.marker, color=look.color, mfc=filling, markersize=8)
+        what = f"{100 * gain:.2f} %, {label}: {cost:,.4g}"
+        points.append(
+            Point(cost, 100 * gain, f"{cloud.name}: {what}", tuple(key for keys in cloud.keys for key in keys))
+        )
+        for seed, keys, spent, got in zip(cloud.seeds, cloud.keys, cloud.cost, cloud.gain, strict=True):
+            text = f"{cloud.name}, seed {seed}: {100 * got:.2f} %, {label}: {spent:,.4g}"
+            points.append(Point(float(spent), 100 * float(got), text, keys))
+    best = [cloud.centre for cloud in front(found)]
+    if len(best) > 1:
+        # flat up to the next better row: what lies between two rows nobody has shown
+        axes.plot(
+            *zip(*((x, 100 * y) for x, y in best), strict=True), drawstyle="steps-post", color="#7f7f7f", lw=1, zorder=0
+        )
+    costs = np.concatenate([cloud.cost for cloud in found])
+    if costs.max() > 4 * costs.min():
+        axes.set_xscale("log")
+    _number(axes)
+    _name_rows(figure, [cloud.name for cloud in found], looks, line=False)
+    return Drawing(name, f"Pareto front: accuracy against {label}", figure, points)
+
+
+def _draw_curves(
+    found: Sequence[Curve],
+    looks: Mapping[str, _Look],
+    name: str,
+    title: str,
+    label: str,
+    unit: str,
+    marks: Mapping[str, float],
+    of: str = "test",
+) -> Drawing:
+    figure, axes = _framed(len(found), label, f"{of} accuracy, %")
+    points = []
+    for curve in found:
+        look = looks[curve.name]
+        axes.fill_between(curve.x, 100 * curve.low, 100 * curve.high, color=look.color, alpha=0.15, lw=0)
+        every = max(1, len(curve.x) // 8)
+        style: dict[str, Any] = {"color": look.color, "marker": look.marker, "markersize": 4, "markevery": every}
+        axes.plot(curve.x, 100 * curve.mean, look.line, **style)
+        if curve.name in marks:
+            at = marks[curve.name]
+            axes.plot(at, 100 * np.interp(at, curve.x, curve.mean), look.marker, color=look.color, markersize=9)
+        points += [
+            Point(float(x), 100 * float(y), f"{curve.name}: {100 * y:.2f} % at {x:g} {unit}", curve.keys)
+            for x, y in zip(curve.x, curve.mean, strict=True)
+        ]
+    _name_rows(figure, [curve.name for curve in found], looks, line=True)
+    return Drawing(name, f"{title}; means over seeds, and their range", figure, points)
+
+
+def _draw_layers(found: Sequence[Layers], looks: Mapping[str, _Look]) -> Drawing:
+    figure, axes = _framed(len(found), "layer", "spikes per sample")
+    names = list(dict.fromkeys(name for row in found for name in row.spikes))
+    width = 0.8 / len(found)
+    points = []
+    for number, row in enumerate(found):
+        for place, name in enumerate(names):
+            if name in row.spikes:
+                x, spikes = place + (number - (len(found) - 1) / 2) * width, row.spikes[name]
+                axes.bar(x, mean(spikes), 0.9 * width, color=looks[row.name].color, hatch=looks[row.name].hatch)
+                axes.plot([x, x], [min(spikes), max(spikes)], color="#7f7f7f", lw=1)
+                points.append(Point(x, mean(spikes), f"{row.name}, {name}: {mean(spikes):,.4g} spikes", row.keys))
+    axes.set_xticks(range(len(names)), names, parse_math=False)
+    _name_rows(figure, [row.name for row in found], looks, line=False)
+    return Drawing("spikes-layers", "Spikes per layer and sample; means over seeds, and their range", figure, points)
+
+
+def _framed(n_rows: int, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 3.3 + 0.19 * n_rows), layout="constrained")
+    axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
+    axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _number(axes: Axes) -> None:
+    """Write numbers of the lower axis as they are spoken: 20k, not 2 x 10^4."""
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+    if axes.get_xscale() == "log":
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    if axes.dataLim.xmax >= 1000:
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    else:
+        axes.xaxis.set_major_formatter("{x:g}")
+
+
+def _name_rows(figure: Figure, names: Sequence[str], looks: Mapping[str, _Look], *, line: bool) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=looks[name].color, ls=looks[name].line if line else "", marker=looks[name].marker)
+        for name in names
+    ]
+    legend = figure.legend(handles, [""] * len(names), loc="outside lower left", fontsize="small", frameon=False)
+    _take_literally(legend.get_texts())
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        # set afterwards: a legend leaves out names that begin with an underscore
+        clean = "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
+        text.set_text(clean if len(clean) <= _LONGEST_NAME else f"{clean[: _LONGEST_NAME - 1]}…")
+
+
+def _take_literally(texts: Iterable[Text]) -> None:
+    """Keep matplotlib from reading names with dollar signs as formulas."""
+    for text in texts:
+        text.set_parse_math(False)
 
 
 # --- samples and rasters ---------------------------------------------------------------------------------------------
@@ -188,7 +465,9 @@ def draw_sample(shown: Shown) -> Figure:
     figure = Figure(figsize=(9.6, 0.4 + sum(heights)), layout="constrained")
     which = shown.part if shown.split == "official" else f"{shown.part}, {shown.split}"
     figure.suptitle(
-        f"{shown.dataset}: sample {shown.index} of {shown.n_samples:,} ({which}), class {shown.label}", fontsize="large"
+        f"{shown.dataset}: sample {shown.index} of {shown.n_samples:,} ({which}), class {shown.label}",
+        fontsize="large",
+        parse_math=False,
     )
     steps = f"{shown.n_steps} steps of {shown.dt_ms:g} ms"
     if isinstance(shown.encoded, np.ndarray):
@@ -237,7 +516,9 @@ def draw_raster(arrays: Mapping[str, np.ndarray], title: str) -> Figure:
     panels = figure.subplots(len(layers), 1, sharex=True, squeeze=False)[:, 0]
     answer = int(arrays["predictions"][0])
     answered = "no answer" if answer < 0 else f"answer {answer}"
-    figure.suptitle(f"{title}\nfirst test sample, class {int(arrays['labels'][0])}: {answered}", fontsize="medium")
+    figure.suptitle(
+        f"{title}\nfirst test sample, class {int(arrays['labels'][0])}: {answered}", fontsize="medium", parse_math=False
+    )
     for layer, axes in zip(layers, panels, strict=True):
         times_ms, neuron, spikes, total = (
             arrays[f"raster_{name}/{layer}"] for name in ("ms", "neuron", "spikes", "total")

@@ -1,4 +1,4 @@
-"""The leaderboard of a suite: for the terminal, as CSV and as Markdown."""
+"""The leaderboard of a suite: what every format shows; for the terminal, as CSV and as Markdown."""
 
 from __future__ import annotations
 
@@ -37,16 +37,25 @@ _MEANING: Mapping[Selection, str] = {
 _NOTHING = "-"
 _STALE = "†"
 _PARALLEL = "‡"
-_KEY_DIGITS = 8
+KEY_DIGITS = 8
+"""So much of a result's key is said where room is short."""
 _NAME_WIDTH = 40
 
 
-class _Grid(NamedTuple):
-    """A table of text: the first two columns, place and name, are repeated where it is too wide for one piece."""
+class Grid(NamedTuple):
+    """A block as a table of text.
+
+    Attributes:
+        header: titles of the columns; place and name are the first two.
+        rows: cells, row by row.
+        left: indices of the columns of words, which stand flush left.
+        groups: of each column, the entry of ``[measure] use`` that shows it; empty for those that are always shown.
+    """
 
     header: tuple[str, ...]
     rows: list[tuple[str, ...]]
     left: frozenset[int]
+    groups: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,26 +88,26 @@ class Leaderboard:
         """Write the tables as Markdown, with footnotes and all keys."""
         parts = [f"# {_escaped(self.suite.name)}"]
         for block in self.blocks:
-            grid = self._grid(block)
+            grid = self.grid(block)
             marks = ["---" if index in grid.left else "---:" for index in range(len(grid.header))]
             lines = [grid.header, tuple(marks), *grid.rows]
             table = "\n".join(f"| {' | '.join(_escaped(cell) for cell in line)} |" for line in lines)
-            notes = "\n".join(f"- {_escaped(note)}" for note in self._notes(block, key_digits=None))
-            parts += [f"## {_escaped(_caption(block.trial))}", table, notes]
-        return "\n\n".join([*parts, *map(_escaped, self._explanation())]) + "\n"
+            notes = "\n".join(f"- {_escaped(note)}" for note in self.notes(block, key_digits=None))
+            parts += [f"## {_escaped(caption(block.trial))}", table, notes]
+        return "\n\n".join([*parts, *map(_escaped, self.explanation())]) + "\n"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for block in self.blocks:
-            yield Text(_caption(block.trial), style="bold")
-            yield from _tables(self._grid(block), options.max_width)
-            yield from (Text(f"  {note}") for note in self._notes(block, key_digits=_KEY_DIGITS))
+            yield Text(caption(block.trial), style="bold")
+            yield from _tables(self.grid(block), options.max_width)
+            yield from (Text(f"  {note}") for note in self.notes(block, key_digits=KEY_DIGITS))
             yield Text()
-        yield from map(Text, self._explanation())
+        yield from map(Text, self.explanation())
 
     # --- what is shown ---
 
-    def _columns(self, block: Block) -> list[Column]:
-        """The columns of the groups that the suite shows, the one that ranks first."""
+    def columns(self, block: Block) -> list[Column]:
+        """Return the columns of the groups that the suite shows, the one that ranks first."""
         present = {metric for row in block.rows for metric in row.estimates}
         known = present.union(*(row.missing for row in block.rows))
         energy = [Column(metric, "energy", "energy nJ", 1e-3) for metric in _cost_tables(known)]
@@ -114,35 +123,43 @@ class Leaderboard:
         ]
         return sorted(columns, key=lambda column: get_args(Measure).index(column.group))
 
-    def _grid(self, block: Block) -> _Grid:
-        columns = self._columns(block)
+    def grid(self, block: Block) -> Grid:
+        """Lay a block out as text: what is printed, whatever the format."""
+        columns = self.columns(block)
         header = ["#", "rule", "read-out", "done"]
+        groups = [""] * len(header)
         for column in columns:
-            header += [column.title, "95 % t-interval"] if column.metric == self.ranked_by else [column.title]
+            titles = [column.title, "95 % t-interval"] if column.metric == self.ranked_by else [column.title]
+            header += titles
+            groups += [column.group] * len(titles)
         rows = []
         for row in block.rows:
             cells = [str(row.rank or _NOTHING), row.name + (_STALE if row.stale else ""), row.readout, _done(row)]
             for column in columns:
                 cells += self._cells(row, column)
             rows.append(tuple(cells))
-        return _Grid(tuple(header), rows, frozenset({1, 2, 3}))
+        return Grid(tuple(header), rows, frozenset({1, 2, 3}), tuple(groups))
 
     def _cells(self, row: Row, column: Column) -> list[str]:
         ranking = column.metric == self.ranked_by
         estimate = row.estimates.get(column.metric)
         if estimate is None:
             return [_NOTHING] * (1 + ranking)
-        if column.group != "accuracy":
-            return [_short(estimate.mean * column.scale) + (_PARALLEL if column.timing and row.parallel else "")]
-        text = f"{estimate.mean * column.scale:.2f}"
+        text = shown(column, estimate.mean)
         if not ranking:
-            return [text]
+            return [text + (_PARALLEL if column.timing and row.parallel else "")]
         if estimate.sd is None:
             return [text, _NOTHING]
         low, high = (end * column.scale for end in (estimate.low, estimate.high) if end is not None)
         return [f"{text} ± {estimate.sd * column.scale:.2f}", f"{low:.2f} to {high:.2f}"]
 
-    def _notes(self, block: Block, *, key_digits: int | None) -> Iterator[str]:
+    def notes(self, block: Block, *, key_digits: int | None) -> Iterator[str]:
+        """Yield a block's footnotes, the last ones naming each row's results.
+
+        Args:
+            block: which.
+            key_digits: how much of a result's key is said; None: all.
+        """
         rows = block.rows
         if controls := [row.name for row in rows if row.control]:
             yield f"Control rows, not ranked: {', '.join(controls)}."
@@ -158,7 +175,7 @@ class Leaderboard:
         if block.differences:
             yield _verdict(block.differences)
         gaps: dict[tuple[str, str], list[str]] = {}
-        for column in self._columns(block):
+        for column in self.columns(block):
             reasons = dict.fromkeys(row.missing[column.metric] for row in rows if column.metric in row.missing)
             for reason in reasons:
                 names = ", ".join(row.name for row in rows if row.missing.get(column.metric) == reason)
@@ -172,14 +189,15 @@ class Leaderboard:
             if members:
                 yield f"A seed's figures are means over the members of the split: {', '.join(members)}."
         for samples in sorted(set[str]().union(*(row.samples for row in rows))):
-            yield f"Data {block.trial.dataset_digest[:_KEY_DIGITS]}: {samples}."
+            yield f"Data {block.trial.dataset_digest[:KEY_DIGITS]}: {samples}."
         for machine in sorted(set[str]().union(*(row.machines for row in rows))):
             yield f"Ran on {machine}."
         for row in rows:
             if row.keys:
                 yield f"{row.name}: results {' '.join(key[:key_digits] for key in row.keys)}"
 
-    def _explanation(self) -> Iterator[str]:
+    def explanation(self) -> Iterator[str]:
+        """Yield what holds for all blocks: by what is ranked, and what the figures are."""
         yield (
             f"Ranked by {_MEANING[self.suite.protocol.selection]}. Means over the seeds that are done, ± their standard"
             " deviation. The order is that of the means; below each table stands which differences the seeds resolve:"
@@ -263,7 +281,8 @@ def _cost_tables(metrics: Iterable[str]) -> list[str]:
     return sorted(metric for metric in metrics if metric.startswith(ENERGY))
 
 
-def _caption(trial: Trial) -> str:
+def caption(trial: Trial) -> str:
+    """Say what the rows of this trial's block have in common."""
     task, budget = trial.task, trial.budget
     amount = next(
         _counted(value, name)
@@ -294,15 +313,20 @@ def _done(row: Row) -> str:
     return ", ".join([f"{row.n_done}/{len(row.trials)}", *others])
 
 
+def shown(column: Column, value: float) -> str:
+    """Write a measure as its column does, in the unit of the column's title."""
+    return f"{value * column.scale:.2f}" if column.group == "accuracy" else _short(value * column.scale)
+
+
 def _short(value: float) -> str:
-    """Three significant digits, thousands as k, M, G."""
+    """Write three significant digits, thousands as k, M, G."""
     for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= 0.9995 * factor:
             return f"{value / factor:.3g}{suffix}"
     return f"{value:.3g}"
 
 
-def _tables(grid: _Grid, max_width: int) -> Iterator[Table]:
+def _tables(grid: Grid, max_width: int) -> Iterator[Table]:
     """Cut a grid into tables that are narrow enough."""
     widths = [
         max(_two_line_width(title), *(cell_len(row[index]) for row in grid.rows))

@@ -24,10 +24,10 @@ from snnbench.suite.schema import Measure
 from snnbench.types import Result, Trial, digest
 
 NOT_RUN = "not run"
+"""What stands for the status of a trial that has no result."""
 
 BUSY_CORES = 0.5
 """Timings of a trial are marked if other processes kept more cores busy than this, on average."""
-"""What stands for the status of a trial that has no result."""
 
 
 class Column(NamedTuple):
@@ -215,6 +215,13 @@ class Block:
     trial: Trial
     rows: tuple[Row, ...]
     differences: tuple[Difference, ...] = ()
+
+    @property
+    def winner(self) -> str | None:
+        """Name of the first row, if the seeds tell it from every other ranked row."""
+        ranked = [row.name for row in self.rows if row.rank is not None]
+        beaten = {item.worse for item in self.differences if item.better == ranked[0] and item.resolved}
+        return ranked[0] if beaten and beaten.issuperset(ranked[1:]) else None
 
 
 def make_blocks(

@@ -1,0 +1,106 @@
+"""The formats that a leaderboard is written in: which files each of them is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from snnbench.errors import UsageError, unknown_name
+from snnbench.report.curves import Arrays
+from snnbench.report.leaderboard import Leaderboard
+from snnbench.report.rows import Block
+from snnbench.rule import RuleInfo
+from snnbench.types import Result
+
+Read: TypeAlias = Callable[[Result], Mapping[str, np.ndarray]]
+"""Reads the arrays that are stored with a result; empty where there are none."""
+
+FORMATS = {
+    "csv": "the rows with raw numbers",
+    "md": "tables in Markdown",
+    "tex": "tables in LaTeX",
+    "html": "one page that needs no network",
+    "pdf": "figures, and the tables set by TeX",
+    "png": "figures",
+}
+"""What may be asked for, and what it is."""
+
+_ARRAYS = ("times_ms", "accuracy_over_time", "evaluated_epochs", "epoch_validation_accuracy")
+
+
+def checked(formats: Sequence[str]) -> tuple[str, ...]:
+    """Return the formats, each once.
+
+    Raises:
+        UsageError: there is none, or one that does not exist.
+    """
+    for name in formats:
+        if name not in FORMATS:
+            raise unknown_name("format", name, FORMATS, error=UsageError)
+    if not formats:
+        raise UsageError("no format is named", hint=f"one or more of {', '.join(FORMATS)}")
+    return tuple(dict.fromkeys(formats))
+
+
+def written(
+    leaderboard: Leaderboard,
+    formats: Sequence[str],
+    read: Read,
+    rules: Mapping[str, RuleInfo],
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of these formats: name and content.
+
+    Args:
+        leaderboard: what is shown.
+        formats: of ``FORMATS``.
+        read: reads what is stored with a result, for figures.
+        rules: what the rules say about themselves, for the page.
+
+    Raises:
+        UsageError: PDF is asked for and no TeX is installed; the figures have been yielded before.
+        SnnbenchError: TeX cannot set the tables.
+    """
+    if "csv" in formats:
+        yield "leaderboard.csv", leaderboard.to_csv().encode()
+    if "md" in formats:
+        yield "leaderboard.md", leaderboard.to_markdown().encode()
+    if "tex" in formats:
+        yield from _tex(leaderboard).items()
+    if {"html", "pdf", "png"}.isdisjoint(formats):
+        return
+    from snnbench.report import figures
+
+    drawn = [list(figures.draw_block(leaderboard, block, _arrays(block, read))) for block in leaderboard.blocks]
+    for kind in ("pdf", "png"):
+        if kind in formats:
+            for number, (block, drawings) in enumerate(zip(leaderboard.blocks, drawn, strict=True), 1):
+                dataset = re.sub("[^a-z0-9]+", "-", block.trial.task.dataset.lower()).strip("-")
+                for drawing in drawings:
+                    name = f"figures/{number}-{dataset}-{drawing.name}.{kind}"
+                    yield name, figures.save(drawing.figure, kind, drawing.keys)
+    if "html" in formats:
+        from snnbench.report.page import to_html
+
+        yield "leaderboard.html", to_html(leaderboard, drawn, rules).encode()
+    if "pdf" in formats:
+        from snnbench.report.latex import DOCUMENT, compile_pdf
+
+        yield DOCUMENT.replace(".tex", ".pdf"), compile_pdf(_tex(leaderboard))
+
+
+def _arrays(block: Block, read: Read) -> Arrays:
+    """What figures need of the arrays of the rows that they show."""
+    from snnbench.report.figures import MOST_ROWS
+
+    results = [result for row in block.rows[:MOST_ROWS] for result in row.results if result.status == "done"]
+    found = {result.key: read(result) for result in results}
+    return {key: {name: stored[name] for name in _ARRAYS if name in stored} for key, stored in found.items()}
+
+
+def _tex(leaderboard: Leaderboard) -> dict[str, bytes]:
+    from snnbench.report import latex
+
+    return {latex.TABLES: latex.to_latex(leaderboard).encode(), latex.DOCUMENT: latex.document().encode()}

@@ -1,0 +1,262 @@
+"""The leaderboard as LaTeX tables (booktabs), and their PDF where a TeX is installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import unicodedata
+from collections.abc import Iterator, Sequence
+from math import ceil
+from pathlib import Path
+from typing import NamedTuple
+
+from snnbench.errors import SnnbenchError, UsageError
+from snnbench.report.leaderboard import KEY_DIGITS, Grid, Leaderboard, caption
+from snnbench.report.rows import Block
+
+TABLES = "leaderboard-tables.tex"
+"""The tables alone: what a paper reads with ``\\input``."""
+
+DOCUMENT = "leaderboard.tex"
+"""A document of the tables alone."""
+
+PREAMBLE = r"\usepackage[T1]{fontenc}\usepackage{textcomp,array,booktabs,graphicx}"
+"""What the tables need."""
+
+_DOCUMENT = rf"""\documentclass{{article}}
+\usepackage[a4paper,margin=2cm]{{geometry}}
+{PREAMBLE}
+\usepackage{{lmodern,float}}
+\floatplacement{{table}}{{H}}
+\pagestyle{{plain}}
+\begin{{document}}
+\input{{{TABLES.removesuffix(".tex")}}}
+\end{{document}}
+"""
+
+_PANELS = (
+    ("", "accuracy"),
+    ("spikes", "sops", "latency", "energy"),
+    ("train_time", "infer_time", "memory"),
+)
+"""Groups of columns that stand beside each other; a whole row of the leaderboard is wider than a page."""
+
+_PAGE_LINES = 56
+"""Lines in a float; a block that has more is cut."""
+
+_NAME_LETTERS = 34
+"""A name that is longer is broken."""
+
+_NOTE_LETTERS = 115
+"""Letters in a line of footnotes, about."""
+
+_LETTERS = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "'": r"\textquotesingle{}",
+    "`": r"\textasciigrave{}",
+    "-": "-{}",  # two of them would be a dash
+    ",": ",{}",  # two of them would be a quotation mark
+    "[": "{[}",  # else an option of the \\ before it
+    "]": "{]}",
+    "*": "{*}",
+    "?": "?{}",  # with a grave accent behind them these would be Spanish
+    "!": "!{}",
+    "±": r"\ensuremath{\pm}",
+    "·": r"\textperiodcentered{}",
+    "†": r"\textdagger{}",
+    "‡": r"\textdaggerdbl{}",
+    "µ": r"\textmu{}",
+    "μ": r"\textmu{}",
+}
+
+
+class _Item(NamedTuple):
+    """Part of a float: a tabular or a footnote.
+
+    Attributes:
+        text: LaTeX.
+        lines: how high it is, about.
+    """
+
+    text: str
+    lines: int
+
+
+_BREAKS = frozenset("-[],=_/.")
+"""Behind these a name, which has no spaces, may be broken."""
+
+
+def escaped(text: str, *, breakable: bool = False) -> str:
+    """Write text so that TeX sets it as it is, white space as single spaces.
+
+    Letters that the fonts of every TeX have are kept; others stand as their number: ``[U+4E2D]``.
+
+    Args:
+        text: any text.
+        breakable: lines may be broken behind punctuation, too.
+    """
+    clean = " ".join(unicodedata.normalize("NFC", text).split())
+    return "".join(_letter(letter) + (r"\allowbreak{}" if breakable and letter in _BREAKS else "") for letter in clean)
+
+
+def _letter(letter: str) -> str:
+    if letter in _LETTERS:
+        return _LETTERS[letter]
+    if " " <= letter <= "~" or "À" <= letter <= "ÿ":
+        return letter
+    return rf"{{[}}U+{ord(letter):04X}{{]}}"
+
+
+def to_latex(leaderboard: Leaderboard) -> str:
+    """Write a table a block, cut where it is longer than a page; above each, in a comment, the keys of its results."""
+    parts = [f"% Tables of the suite {escaped(leaderboard.suite.name)}. They need {PREAMBLE}"]
+    for number, block in enumerate(leaderboard.blocks, 1):
+        parts += [f"% results of {escaped(row.name)}: {' '.join(row.keys)}" for row in block.rows]
+        parts += _floats(leaderboard, block, number)
+    parts += [rf"\par\noindent{{\footnotesize {escaped(text)}\par}}" for text in leaderboard.explanation()]
+    return "\n".join(parts) + "\n"
+
+
+def document() -> str:
+    """Write a document that reads the tables."""
+    return _DOCUMENT
+
+
+def _floats(leaderboard: Leaderboard, block: Block, number: int) -> Iterator[str]:
+    """Put panels and footnotes into as few floats as hold them."""
+    items = [*_panels(leaderboard.grid(block), won=block.winner is not None)]
+    items += [_note(text) for text in leaderboard.notes(block, key_digits=KEY_DIGITS)]
+    pieces: list[list[_Item]] = [[]]
+    for item in items:
+        if pieces[-1] and sum(other.lines for other in pieces[-1]) + item.lines > _PAGE_LINES:
+            pieces.append([])
+        pieces[-1].append(item)
+    title = escaped(f"{leaderboard.suite.name}: {caption(block.trial)}.")
+    for piece, content in enumerate(pieces):
+        start = [r"\begin{table}", r"\centering\footnotesize\setlength{\tabcolsep}{4pt}"]
+        if piece:
+            start += [r"\addtocounter{table}{-1}", r"\caption[]{continued}"]
+        else:
+            start += [rf"\caption{{{title}}}", rf"\label{{tab:{leaderboard.suite.name}-{number}}}"]
+        yield "\n".join([*start, *(item.text for item in content), r"\end{table}"])
+
+
+def _panels(grid: Grid, *, won: bool) -> Iterator[_Item]:
+    for groups in _PANELS:
+        columns = [index for index, group in enumerate(grid.groups) if group in groups]
+        if not columns:
+            continue
+        columns = columns if 1 in columns else [1, *columns]
+        room = _PAGE_LINES - 4
+        chunk: list[str] = []
+        height = 0
+        for number, row in enumerate(grid.rows):
+            lines = ceil(len(row[1]) / _NAME_LETTERS)
+            if height + lines > room:
+                yield _tabular(grid, columns, chunk, height)
+                chunk, height = [], 0
+            chunk.append(_row(row, columns, bold=won and number == 0))
+            height += lines
+        yield _tabular(grid, columns, chunk, height)
+
+
+def _tabular(grid: Grid, columns: Sequence[int], rows: Sequence[str], height: int) -> _Item:
+    long = any(len(row[1]) > _NAME_LETTERS for row in grid.rows)
+    name = r">{\raggedright\arraybackslash}p{0.33\linewidth}" if long else "l"
+    kinds = "".join(name if index == 1 else "l" if index in grid.left else "r" for index in columns)
+    titles = " & ".join(escaped(grid.header[index]) for index in columns)
+    lines = [
+        # what is wider than the page is made smaller
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+        rf"\begin{{tabular}}{{@{{}}{kinds}@{{}}}}",
+        r"\toprule",
+        rf"{titles} \\",
+        r"\midrule",
+        *rows,
+        r"\bottomrule",
+        r"\end{tabular}}\par\medskip",
+    ]
+    return _Item("\n".join(lines), height + 4)
+
+
+def _row(row: Sequence[str], columns: Sequence[int], *, bold: bool) -> str:
+    cells = [escaped(row[index], breakable=index == 1) for index in columns]
+    if bold:  # the name, and in the first panel the figure that ranks, which follows the four columns of words
+        strong = {1, 4} if 0 in columns else {1}
+        cells = [rf"\textbf{{{cell}}}" if index in strong else cell for index, cell in zip(columns, cells, strict=True)]
+    return " & ".join(cells) + r" \\"
+
+
+def _note(text: str) -> _Item:
+    return _Item(
+        rf"\parbox{{\linewidth}}{{\raggedright\footnotesize {escaped(text, breakable=True)}}}\par",
+        ceil(len(text) / _NOTE_LETTERS),
+    )
+
+
+# --- PDF -------------------------------------------------------------------------------------------------------------
+
+
+def compile_pdf(files: dict[str, bytes]) -> bytes:
+    """Set ``leaderboard.tex`` and return the PDF.
+
+    The same files give the same bytes, with the same TeX. Nothing of them is run: the shell is out of TeX's reach.
+
+    Args:
+        files: what the document reads, and itself, by name.
+
+    Raises:
+        UsageError: no TeX is installed.
+        SnnbenchError: TeX could not set it.
+    """
+    commands = {
+        "tectonic": ["--untrusted", DOCUMENT],
+        "latexmk": ["-pdf", "-norc", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", DOCUMENT],
+        "pdflatex": ["-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", DOCUMENT],
+    }
+    found = next((name for name in commands if shutil.which(name)), None)
+    if found is None:
+        raise UsageError(
+            "the tables cannot be set as PDF: no TeX is installed (tectonic, latexmk or pdflatex)",
+            hint="install tectonic, or Debian's texlive-latex-recommended, texlive-fonts-recommended and lmodern;"
+            " --format tex writes what can be compiled elsewhere",
+        )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file, content in files.items():
+            (folder / file).write_bytes(content)
+        dated = {"SOURCE_DATE_EPOCH": "0", "FORCE_SOURCE_DATE": "1"}
+        run = subprocess.run(
+            [found, *commands[found]],
+            cwd=folder,
+            env=os.environ | dated,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        pdf = (folder / DOCUMENT).with_suffix(".pdf")
+        if run.returncode or not pdf.exists():
+            complaints = [line for line in run.stdout.splitlines() if line.startswith("!")] or [run.stderr.strip()]
+            raise SnnbenchError(
+                f"{found} cannot set the tables: {complaints[0]}",
+                hint="a package may be missing: the tables need booktabs, array, graphicx, textcomp, lmodern, float,"
+                " geometry",
+            )
+        return pdf.read_bytes()

@@ -1,0 +1,233 @@
+"""The leaderboard as one HTML page that opens from disk: nothing of it comes from a network.
+
+Everything that plugins, datasets or suites name reaches the page as text: through jinja2's escaping, or as JSON that
+the script puts into text nodes. The page's own policy (CSP) allows its own script only, and no request at all.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from snnbench import __version__
+from snnbench.records.frame import flatten
+from snnbench.report.leaderboard import Leaderboard, caption, shown
+from snnbench.report.rows import Block, Row
+from snnbench.rule import RuleInfo
+from snnbench.types import Result
+
+if TYPE_CHECKING:
+    from snnbench.report.figures import Drawing
+
+
+class _Line(NamedTuple):
+    """A line of the page's table: its cells, and what they are sorted by, by title of the column."""
+
+    texts: Mapping[str, str]
+    values: Mapping[str, float | None]
+    rule: str
+    bold: bool = False
+    details: tuple[str, ...] = ()
+
+
+def to_html(leaderboard: Leaderboard, drawings: Sequence[Sequence[Drawing]], rules: Mapping[str, RuleInfo]) -> str:
+    """Write the page.
+
+    Args:
+        leaderboard: what is shown.
+        drawings: figures of each block.
+        rules: what the rules say about themselves, by name.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    script, style, template = (_read(name) for name in ("page.js", "page.css", "page.html.jinja"))
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    data = {
+        "views": {
+            "rows": _view(leaderboard.blocks, [_row_lines(leaderboard, block) for block in leaderboard.blocks]),
+            "results": _view(leaderboard.blocks, [_result_lines(leaderboard, block) for block in leaderboard.blocks]),
+        },
+        "figures": [[_figure(drawing) for drawing in found] for found in drawings],
+    }
+    trials = [row.trials[0] for block in leaderboard.blocks for row in block.rows]
+    return environment.from_string(template).render(
+        suite=leaderboard.suite,
+        explanation=list(leaderboard.explanation()),
+        blocks=[
+            (caption(block.trial), list(leaderboard.notes(block, key_digits=None))) for block in leaderboard.blocks
+        ],
+        rule_names=sorted({trial.rule for trial in trials}),
+        datasets=sorted({trial.task.dataset for trial in trials}),
+        sections=_sections(leaderboard, rules),
+        version=__version__,
+        style=Markup(style),
+        script=Markup(script),
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        data=Markup(script_safe(data)),
+    )
+
+
+def script_safe(data: Any) -> str:
+    """Write JSON that may stand inside a script element: no text in it can end the element, or begin another."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for letter in "<>&\u2028\u2029":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return text
+
+
+def _read(name: str) -> str:
+    return (resources.files("snnbench.report") / "web" / name).read_text(encoding="utf-8")
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+def _view(blocks: Sequence[Block], found: Sequence[Sequence[_Line]]) -> dict[str, Any]:
+    """Lay lines out under the columns that any block has."""
+    titles: list[str] = []
+    for lines in found:
+        own = list(dict.fromkeys(title for line in lines for title in line.texts))
+        for place, title in enumerate(own):
+            if title not in titles:  # it stands behind what it follows in its own block
+                titles.insert(titles.index(own[place - 1]) + 1 if place else 0, title)
+    numeric = {title for lines in found for line in lines for title in line.values}
+    return {
+        "columns": [{"title": title, "numeric": title in numeric} for title in titles],
+        "blocks": [
+            {
+                "caption": caption(block.trial),
+                "dataset": block.trial.task.dataset,
+                "lines": [
+                    {
+                        "texts": [line.texts.get(title, "") for title in titles],
+                        "values": [_rounded(line.values.get(title)) for title in titles],
+                        "rule": line.rule,
+                        "bold": line.bold,
+                        "details": line.details,
+                    }
+                    for line in lines
+                ],
+            }
+            for block, lines in zip(blocks, found, strict=True)
+        ],
+    }
+
+
+def _row_lines(leaderboard: Leaderboard, block: Block) -> list[_Line]:
+    grid = leaderboard.grid(block)
+    lines = []
+    for place, (row, texts) in enumerate(zip(block.rows, grid.rows, strict=True)):
+        values: dict[str, float | None] = {"#": row.rank, "done": row.n_done}
+        for column in leaderboard.columns(block):
+            estimate = row.estimates.get(column.metric)
+            values[column.title] = estimate and estimate.mean * column.scale
+            if column.metric == leaderboard.ranked_by:
+                values["95 % t-interval"] = estimate and estimate.low
+        details = (
+            f"parameters: {_parameters(row)}",
+            *(f"seed {', '.join(seeds)} {reason}" for reason, seeds in row.reasons.items()),
+            *([f"results: {' '.join(row.keys)}"] if row.keys else []),
+        )
+        bold = place == 0 and block.winner is not None
+        lines.append(_Line(dict(zip(grid.header, texts, strict=True)), values, row.trials[0].rule, bold, details))
+    return lines
+
+
+def _result_lines(leaderboard: Leaderboard, block: Block) -> list[_Line]:
+    columns = leaderboard.columns(block)
+    lines = []
+    for row in block.rows:
+        for result in row.results:
+            measured = dict(flatten(result.metrics))
+            numbers = {column: measured.get(column.metric) for column in columns}
+            texts = {
+                "rule": row.name,
+                "split": result.trial.task.split,
+                "seed": str(result.trial.seed),
+                "status": result.status,
+                **{column.title: "-" if value is None else shown(column, value) for column, value in numbers.items()},
+                "result": result.key,
+                "reason": result.reason,
+            }
+            values: dict[str, float | None] = {"seed": result.trial.seed}
+            values |= {column.title: value and value * column.scale for column, value in numbers.items()}
+            lines.append(_Line(texts, values, result.trial.rule))
+    return lines
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")
+
+
+def _parameters(row: Row) -> str:
+    return ", ".join(f"{name}={json.dumps(value)}" for name, value in row.trials[0].params.items())
+
+
+# --- figures ---------------------------------------------------------------------------------------------------------
+
+
+def _figure(drawing: Drawing) -> dict[str, Any]:
+    from snnbench.report.figures import save
+
+    svg = save(drawing.figure, "svg").decode()
+    groups = list(dict.fromkeys(point.keys for point in drawing.points))
+    return {
+        "name": drawing.name,
+        "title": drawing.title,
+        "svg": svg,
+        "points": [
+            (*place, point.text, groups.index(point.keys))
+            for place, point in zip(drawing.places(), drawing.points, strict=True)
+        ],
+        "keys": [" ".join(keys) for keys in groups],
+    }
+
+
+# --- a section a rule ------------------------------------------------------------------------------------------------
+
+
+def _sections(leaderboard: Leaderboard, rules: Mapping[str, RuleInfo]) -> list[dict[str, Any]]:
+    rows: dict[str, list[tuple[Block, Row]]] = {}
+    for block in leaderboard.blocks:
+        for row in block.rows:
+            rows.setdefault(row.trials[0].rule, []).append((block, row))
+    return [
+        {
+            "name": name,
+            "info": rules.get(name),
+            "link": _is_link(rules[name].url) if name in rules else False,
+            "rows": [_row_facts(block, row) for block, row in found],
+            "commits": sorted(_origins(result for _, row in found for result in row.results)),
+        }
+        for name, found in sorted(rows.items())
+    ]
+
+
+def _row_facts(block: Block, row: Row) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "caption": caption(block.trial),
+        "readout": row.readout,
+        "seeds": ", ".join(map(str, sorted({trial.seed for trial in row.trials}))),
+        "parameters": {name: json.dumps(value) for name, value in row.trials[0].params.items()},
+        "statuses": ", ".join(f"{number} {status}" for status, number in row.statuses.items()),
+        "endings": [(reason, ", ".join(seeds)) for reason, seeds in row.reasons.items()],
+    }
+
+
+def _origins(results: Iterable[Result]) -> set[str]:
+    """The plugins and their versions that made results."""
+    return {
+        f"{plugin} ({version})"
+        for result in results
+        for plugin, version in result.provenance.get("plugins", {}).items()
+    }
+
+
+def _is_link(url: str) -> bool:
+    return url.startswith(("https://", "http://"))
