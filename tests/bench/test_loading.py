@@ -131,6 +131,10 @@ def write(rows: list[report.Row]) -> None:
     """Write the table as Markdown."""
     columns = ("batch_ms", "step_ms", "share", "batch_ms, dense", "step_ms, dense", "share, dense")
     head = [*CELL, *(column.replace("_ms", ", ms") for column in columns)]
-    lines = [[*(row[name] for name in CELL), *(report.ratio_of(row, name) for name in columns)] for row in rows]
+    shown = {name: 3 if name.startswith("share") else 2 for name in columns}
+    lines = [
+        [*(row[name] for name in CELL), *(report.ratio_of(row, name, digits) for name, digits in shown.items())]
+        for row in rows
+    ]
     parts = [HEAD, *report.origins(rows), "", *report.markdown(head, lines)]
     (report.FOLDER / "loading.md").write_text("\n".join(parts) + "\n")
