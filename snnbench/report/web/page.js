@@ -73,10 +73,8 @@ function row(line, view) {
   const cells = line.texts.map((text, index) => {
     const { title, numeric } = view.columns[index];
     if (title !== "rule") return make("td", numeric ? { class: "number" } : {}, text);
-    const name = make("th", { scope: "row", class: "name" });
-    if (line.details.length) name.append(opener(line, text));
-    name.append(text);
-    return name;
+    const opening = line.details.length ? [opener(line, text)] : [];
+    return make("th", { scope: "row", class: "name" }, make("div", {}, ...opening, make("span", {}, text)));
   });
   return make("tr", line.bold ? { class: "bold" } : {}, ...cells);
 }
@@ -97,7 +95,7 @@ function opener(line, text) {
 }
 
 function details(line, width) {
-  const cell = make("td", { colspan: width }, ...line.details.map((text) => make("p", {}, text)));
+  const cell = make("td", { colspan: width }, make("div", {}, ...line.details.map((text) => make("p", {}, text))));
   return make("tr", { class: "details" }, cell);
 }
 
@@ -111,7 +109,7 @@ function draw() {
   let room = state.limit;
   for (const block of blocks) {
     if (room <= 0) break;
-    const title = make("th", { scope: "rowgroup", colspan: view.columns.length }, block.caption);
+    const title = make("th", { scope: "rowgroup", colspan: view.columns.length }, make("span", {}, block.caption));
     const body = make("tbody", {}, make("tr", { class: "block" }, title));
     for (const line of sorted(block.lines, view).slice(0, room)) {
       body.append(row(line, view));
