@@ -140,7 +140,7 @@ def document() -> str:
 def _floats(leaderboard: Leaderboard, block: Block, number: int) -> Iterator[str]:
     """Put panels and footnotes into as few floats as hold them."""
     items = [*_panels(leaderboard.grid(block), won=block.winner is not None)]
-    items += [_note(text) for text in leaderboard.notes(block, key_digits=KEY_DIGITS)]
+    items += [_note(text) for text in (*leaderboard.notes(block), *leaderboard.sources(block, KEY_DIGITS))]
     pieces: list[list[_Item]] = [[]]
     for item in items:
         if pieces[-1] and sum(other.lines for other in pieces[-1]) + item.lines > _PAGE_LINES:

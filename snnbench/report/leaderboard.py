@@ -92,7 +92,7 @@ class Leaderboard:
             marks = ["---" if index in grid.left else "---:" for index in range(len(grid.header))]
             lines = [grid.header, tuple(marks), *grid.rows]
             table = "\n".join(f"| {' | '.join(_escaped(cell) for cell in line)} |" for line in lines)
-            notes = "\n".join(f"- {_escaped(note)}" for note in self.notes(block, key_digits=None))
+            notes = "\n".join(f"- {_escaped(note)}" for note in (*self.notes(block), *self.sources(block)))
             parts += [f"## {_escaped(caption(block.trial))}", table, notes]
         return "\n\n".join([*parts, *map(_escaped, self.explanation())]) + "\n"
 
@@ -100,7 +100,8 @@ class Leaderboard:
         for block in self.blocks:
             yield Text(caption(block.trial), style="bold")
             yield from _tables(self.grid(block), options.max_width)
-            yield from (Text(f"  {note}") for note in self.notes(block, key_digits=KEY_DIGITS))
+            notes = (*self.notes(block), *self.sources(block, KEY_DIGITS))
+            yield from (Text(f"  {note}") for note in notes)
             yield Text()
         yield from map(Text, self.explanation())
 
@@ -153,13 +154,8 @@ class Leaderboard:
         low, high = (end * column.scale for end in (estimate.low, estimate.high) if end is not None)
         return [f"{text} ± {estimate.sd * column.scale:.2f}", f"{low:.2f} to {high:.2f}"]
 
-    def notes(self, block: Block, *, key_digits: int | None) -> Iterator[str]:
-        """Yield a block's footnotes, the last ones naming each row's results.
-
-        Args:
-            block: which.
-            key_digits: how much of a result's key is said; None: all.
-        """
+    def notes(self, block: Block) -> Iterator[str]:
+        """Yield a block's footnotes: what the seeds resolve, what is missing and why, where it ran."""
         rows = block.rows
         if controls := [row.name for row in rows if row.control]:
             yield f"Control rows, not ranked: {', '.join(controls)}."
@@ -192,7 +188,15 @@ class Leaderboard:
             yield f"Data {block.trial.dataset_digest[:KEY_DIGITS]}: {samples}."
         for machine in sorted(set[str]().union(*(row.machines for row in rows))):
             yield f"Ran on {machine}."
-        for row in rows:
+
+    def sources(self, block: Block, key_digits: int | None = None) -> Iterator[str]:
+        """Yield which results are behind each row.
+
+        Args:
+            block: whose rows.
+            key_digits: how much of a key is said; None: all.
+        """
+        for row in block.rows:
             if row.keys:
                 yield f"{row.name}: results {' '.join(key[:key_digits] for key in row.keys)}"
 

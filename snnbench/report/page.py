@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -58,9 +59,7 @@ def to_html(leaderboard: Leaderboard, drawings: Sequence[Sequence[Drawing]], rul
     return environment.from_string(template).render(
         suite=leaderboard.suite,
         explanation=list(leaderboard.explanation()),
-        blocks=[
-            (caption(block.trial), list(leaderboard.notes(block, key_digits=None))) for block in leaderboard.blocks
-        ],
+        blocks=[(caption(block.trial), list(leaderboard.notes(block))) for block in leaderboard.blocks],
         rule_names=sorted({trial.rule for trial in trials}),
         datasets=sorted({trial.task.dataset for trial in trials}),
         sections=_sections(leaderboard, rules),
@@ -200,34 +199,38 @@ def _sections(leaderboard: Leaderboard, rules: Mapping[str, RuleInfo]) -> list[d
         {
             "name": name,
             "info": rules.get(name),
-            "link": _is_link(rules[name].url) if name in rules else False,
-            "rows": [_row_facts(block, row) for block, row in found],
-            "commits": sorted(_origins(result for _, row in found for result in row.results)),
+            "link": name in rules and rules[name].url.startswith(("https://", "http://")),
+            "origins": sorted(_origins(result for _, row in found for result in row.results)),
+            "statuses": _statuses(row for _, row in found),
+            "parameters": _parameter_sets(row for _, row in found),
+            "endings": [
+                (reason, f"{row.name}, seed {', '.join(seeds)}: {caption(block.trial)}")
+                for block, row in found
+                for reason, seeds in row.reasons.items()
+            ],
         }
         for name, found in sorted(rows.items())
     ]
 
 
-def _row_facts(block: Block, row: Row) -> dict[str, Any]:
-    return {
-        "name": row.name,
-        "caption": caption(block.trial),
-        "readout": row.readout,
-        "seeds": ", ".join(map(str, sorted({trial.seed for trial in row.trials}))),
-        "parameters": {name: json.dumps(value) for name, value in row.trials[0].params.items()},
-        "statuses": ", ".join(f"{number} {status}" for status, number in row.statuses.items()),
-        "endings": [(reason, ", ".join(seeds)) for reason, seeds in row.reasons.items()],
-    }
-
-
 def _origins(results: Iterable[Result]) -> set[str]:
     """The plugins and their versions that made results."""
     return {
-        f"{plugin} ({version})"
-        for result in results
-        for plugin, version in result.provenance.get("plugins", {}).items()
+        f"{name} ({version})" for result in results for name, version in result.provenance.get("plugins", {}).items()
     }
 
 
-def _is_link(url: str) -> bool:
-    return url.startswith(("https://", "http://"))
+def _statuses(rows: Iterable[Row]) -> str:
+    counts: Counter[str] = Counter()
+    for row in rows:
+        counts.update(row.statuses)
+    return ", ".join(f"{number} {status}" for status, number in counts.items())
+
+
+def _parameter_sets(rows: Iterable[Row]) -> list[tuple[str, dict[str, str]]]:
+    """Each set of parameters once, under the name of its rows."""
+    sets = {}
+    for row in rows:
+        params = {name: json.dumps(value) for name, value in row.trials[0].params.items()}
+        sets[row.name, *params.items()] = (row.name, params)
+    return list(sets.values())
