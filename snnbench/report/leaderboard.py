@@ -367,12 +367,15 @@ def _two_line_width(title: str) -> int:
 
 
 def _harmless(value: Any) -> Any:
-    """Keep a spreadsheet from reading text as a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    """Keep text from being read as a formula, and a carriage return, which would go unquoted, from ending a line."""
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\n")) else text
 
 
 def _escaped(text: str) -> str:
     """Keep Markdown from reading text as markup."""
-    for mark in "\\|`*_<[]":
+    for mark in "\\|`*_<[]&~$":
         text = text.replace(mark, f"\\{mark}")
     return " ".join(text.split())

@@ -255,6 +255,12 @@ def test_report_prints_and_writes(suite, store, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "95% Wilson interval of this one model on 355 test samples" in shown
     assert "no layer spikes" in shown
+    assert main([*arguments, "--format", "tex, html"]) == 0
+    assert {"leaderboard.tex", "leaderboard.html"} < {path.name for path in (tmp_path / "tables").iterdir()}
+    assert record["keys"].split()[0] in (tmp_path / "tables" / "leaderboard.html").read_text()
+    capsys.readouterr()
+    assert main([*arguments, "--format", "docx"]) == 4
+    assert "unknown format 'docx'" in capsys.readouterr().err
     assert main(["show", record["keys"][:8], "--store", store, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["key"] in record["keys"]
 

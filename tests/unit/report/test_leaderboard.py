@@ -1,9 +1,14 @@
 import csv
 import dataclasses
 import io
+import re
 from dataclasses import replace
+from html import unescape
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from rich.console import Console
 
 from snnbench.report.leaderboard import make_leaderboard
@@ -217,6 +222,43 @@ def test_csv_text_is_never_a_formula(text):
     task = dataclasses.replace(DIRECT, augment=text)
     (row,) = csv.DictReader(io.StringIO(board([done(trial("a", 0, task=task), 0.9)]).to_csv()))
     assert row["augment"] == f"'{text}"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+@example("\n=1+1")
+@example('"=1+1')
+def test_csv_holds_any_text_as_text(text):
+    task = dataclasses.replace(DIRECT, augment=text)
+    file = io.StringIO(board([done(trial("a", 0, task=task), 0.9)]).to_csv(), newline="")
+    (row,) = csv.DictReader(file)
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    assert row["augment"] in (lines, f"'{lines}")
+    assert row["augment"][0] not in "=+-@\t\r\n"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc"])))
+@example("<script>alert(1)</script> & &lt;b&gt;")
+@example("[x](javascript:alert(1)) ![x](y) | `a` **b** __c__ ~~d~~ $e$ \\\\| <http://x.org>")
+def test_markdown_shows_any_text_as_it_is(text):
+    reason = f"why: {text}"
+    markdown = board([done(trial("a", 0), 0.9), failed(trial("b", 0), reason=reason)]).to_markdown()
+    html = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(markdown)
+    items = [re.sub("<[^>]*>", "", item) for item in re.findall("<li>(.*)</li>", html)]
+    expected = " ".join(f"b: seed 0 diverged: {reason}".split())
+    assert expected in [unescape(item) for item in items]
+    assert not set(re.findall("<([a-z0-9]+)", html)) - {
+        "h1",
+        "h2",
+        "p",
+        "ul",
+        "li",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+    }
 
 
 def test_markdown_cells_cannot_break_the_table():
