@@ -1,18 +1,24 @@
 import math
 from itertools import product
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from snnbench.records.statistics import (
+    as_family,
+    compare_over_seeds,
     holm,
     mean,
+    pooled_wilson_interval,
     seeds_needed,
     sign_flip_p,
     smallest_p,
     standard_deviation,
     t_interval,
+    wilcoxon_p,
     wilson_interval,
 )
 
@@ -64,6 +70,20 @@ def test_the_ends_of_wilson_solve_its_equation(n, accuracy):
         assert (accuracy - end) ** 2 == pytest.approx(1.959963984540054**2 * end * (1 - end) / n, abs=1e-9)
 
 
+@pytest.mark.parametrize(("right", "n"), [(0, 7), (1, 3), (30, 31), (9731, 10_000), (5, 5)])
+def test_wilson_of_whole_counts_is_scipys(right, n):
+    expected = stats.binomtest(right, n).proportion_ci(method="wilson")
+    assert wilson_interval(right / n, n)[:2] == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_folds_are_pooled_by_sample():
+    # 3 of 4 and 7 of 10 with one two-way tie among them: 10.5 of 14, not the mean of the folds' accuracies
+    folds = [np.array([1, 1, 1, 0]), np.array([1.0] * 7 + [0.5, 0, 0])]
+    pooled = pooled_wilson_interval(folds)
+    assert pooled[:2] == wilson_interval(10.5 / 14, 14)[:2]
+    assert pooled.label == "95% Wilson interval of the models of 2 folds on 14 test samples"
+
+
 def test_the_smallest_p_of_an_exact_paired_test() -> None:
     # All n signs agree in 2 of 2^n equally likely ways.
     assert smallest_p(3) == 0.25
@@ -102,12 +122,94 @@ def test_sign_flips_are_counted(differences):
     assert sign_flip_p([-d for d in differences]) == sign_flip_p(differences)
 
 
-def test_many_seeds_are_sampled_and_always_alike():
-    differences = [0.1 * (-1) ** i + 0.04 for i in range(30)]
-    assert sign_flip_p(differences) == sign_flip_p(differences)
+@settings(deadline=None)
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=12), st.randoms(use_true_random=False))
+def test_sign_flips_mind_neither_order_nor_direction(differences, random):
+    p = sign_flip_p(differences)
+    shuffled = random.sample(differences, len(differences))
+    assert sign_flip_p(shuffled) == p
+    assert sign_flip_p([-d for d in differences]) == p
+    assert smallest_p(len(differences)) <= p <= 1
+
+
+def test_sign_flips_are_scipys():
+    differences = np.random.default_rng(1).normal(0.5, 1, size=11)
+    expected = stats.permutation_test(
+        (differences,), np.mean, permutation_type="samples", vectorized=True, n_resamples=2**11
+    )
+    assert sign_flip_p(differences) == pytest.approx(expected.pvalue, rel=1e-12)
+
+
+@pytest.mark.parametrize("n_seeds", [30, 40])
+def test_many_seeds_are_counted_then_drawn(n_seeds):
+    differences = [0.1 * (-1) ** i + 0.04 for i in range(n_seeds)]
     # mean 0.04; the flipped mean is nearly normal with sd sqrt(mean square / n)
     sd = math.sqrt(math.fsum(d * d for d in differences)) / len(differences)
-    assert sign_flip_p(differences) == pytest.approx(math.erfc(0.04 / sd / math.sqrt(2)), abs=0.02)
+    p = sign_flip_p(differences)
+    assert p == pytest.approx(math.erfc(0.04 / sd / math.sqrt(2)), abs=0.02)
+    assert sign_flip_p(differences) == p
+    drawn = sign_flip_p(differences, np.random.default_rng(5))
+    # seven standard errors of 100,000 draws
+    assert drawn == pytest.approx(p, abs=7 * math.sqrt(2 * p * (1 - p) / 100_000))
+    assert (drawn == p) == (n_seeds == 30)
+
+
+def test_a_drawn_p_is_never_zero():
+    assert sign_flip_p([1.0] * 60) == 1 / 100_001
+
+
+@pytest.mark.parametrize(
+    ("differences", "p"),
+    [
+        ([0.3, 0.1, -0.2], 1.0 - 2 / 8),  # ranks 3, 1, -2: sum 2; of 8 signings only the two that sum to 0 are nearer
+        ([0.1, 0.1, 0.1, 0.1, -0.1], 12 / 32),  # five tied: sum 3 of 5 is reached by 4 or 5 alike, 2 * (5 + 1)
+        ([0.0, 0.2, 0.3], 4 / 8),  # Pratt: ranks 1, 2, 3, the zero's counts on neither side: 5 or -5, however it flips
+        ([0.93 - 0.91, 0.92 - 0.90], 2 / 4),  # equal on paper, not in binary
+        ([0.0, 0.0], 1.0),
+    ],
+)
+def test_wilcoxon_by_hand(differences, p):
+    assert wilcoxon_p(differences) == pytest.approx(p, rel=1e-12)
+
+
+@pytest.mark.parametrize("n_seeds", [3, 8, 15])
+def test_wilcoxon_without_ties_is_scipys(n_seeds):
+    differences = np.random.default_rng(n_seeds).normal(0.4, 1, size=n_seeds)
+    assert wilcoxon_p(differences) == pytest.approx(stats.wilcoxon(differences, method="exact").pvalue, rel=1e-12)
+
+
+def test_wilcoxon_with_ties_and_zeros_is_scipys_permutation_test():
+    differences = [0.0, 0.1, 0.1, -0.1, 0.2, 0.3, 0.0, 0.4]
+    expected = stats.wilcoxon(
+        differences, zero_method="pratt", method=stats.PermutationMethod(n_resamples=2**8, rng=np.random.default_rng(0))
+    )
+    assert wilcoxon_p(differences) == pytest.approx(expected.pvalue, rel=1e-12)
+
+
+def test_a_difference_over_seeds_is_resolved_or_not():
+    # eight seeds that agree: 2 / 2^8; the mean by hand
+    agree = compare_over_seeds([0.01, 0.02] * 4)
+    assert agree.p == 2 / 256
+    assert agree.effect == pytest.approx(0.015)
+    assert agree.interval == t_interval([0.01, 0.02] * 4)
+    assert (agree.resolved, agree.verdict, agree.reason) == (True, "resolved", "")
+    # three that agree cannot resolve, however clear their t-interval
+    few = compare_over_seeds([0.010, 0.011, 0.012], test="wilcoxon")
+    assert few.interval is not None
+    assert few.interval.low > 0
+    assert (few.p, few.verdict) == (2 / 8, "not resolved")
+    one = compare_over_seeds([0.5])
+    assert (one.interval, one.reason, one.resolved) == (None, "one seed has no spread", False)
+
+
+def test_a_family_is_judged_by_holm():
+    # p = 2/64 each: alone resolved, as two not
+    six = compare_over_seeds([0.1] * 5 + [0.2])
+    assert six.resolved
+    family = as_family([six, six])
+    assert [item.p_family for item in family] == [4 / 64, 4 / 64]
+    assert [item.resolved for item in family] == [False, False]
+    assert family[0].p == six.p
 
 
 def test_holm_by_hand():
