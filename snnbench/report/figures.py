@@ -280,13 +280,19 @@ class Drawing(NamedTuple):
 def draw_block(leaderboard: Leaderboard, block: Block, arrays: Arrays) -> Iterator[Drawing]:
     """Draw what there is of a block: Pareto fronts, accuracy over time, learning curves, spikes per layer.
 
-    Of a block with more than ``MOST_ROWS`` rows those that stand first are drawn.
+    Of a block with more than ``MOST_ROWS`` rows those that stand first are drawn, and the titles say so.
 
     Args:
         leaderboard: whose block it is.
         block: the block.
         arrays: of its results.
     """
+    cut = f"; the first {MOST_ROWS} of {len(block.rows)} rows" if len(block.rows) > MOST_ROWS else ""
+    for drawing in _draw_rows(leaderboard, block, arrays):
+        yield drawing._replace(title=drawing.title + cut)
+
+
+def _draw_rows(leaderboard: Leaderboard, block: Block, arrays: Arrays) -> Iterator[Drawing]:
     rows = block.rows[:MOST_ROWS]
     looks = {row.name: _look(place) for place, row in enumerate(rows)}
     energy = [(metric, f"energy, pJ ({metric.removeprefix(ENERGY)})", "energy") for metric in _energies(block)]
@@ -380,7 +386,7 @@ def _draw_curves(
             for x, y in zip(curve.x, curve.mean, strict=True)
         ]
     _name_rows(figure, [curve.name for curve in found], looks, line=True)
-    return Drawing(name, f"{title}; means over seeds, and their range", figure, points)
+    return Drawing(name, f"{title}; means over results, and their range", figure, points)
 
 
 def _draw_layers(found: Sequence[Layers], looks: Mapping[str, _Look]) -> Drawing:
@@ -397,7 +403,7 @@ def _draw_layers(found: Sequence[Layers], looks: Mapping[str, _Look]) -> Drawing
                 points.append(Point(x, mean(spikes), f"{row.name}, {name}: {mean(spikes):,.4g} spikes", row.keys))
     axes.set_xticks(range(len(names)), names, parse_math=False)
     _name_rows(figure, [row.name for row in found], looks, line=False)
-    return Drawing("spikes-layers", "Spikes per layer and sample; means over seeds, and their range", figure, points)
+    return Drawing("spikes-layers", "Spikes per layer and sample; means over results, and their range", figure, points)
 
 
 def _framed(n_rows: int, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:

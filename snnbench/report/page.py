@@ -178,6 +178,7 @@ def _figure(drawing: Drawing) -> dict[str, Any]:
     return {
         "name": drawing.name,
         "title": drawing.title,
+        "label": drawing.figure.axes[0].get_xlabel(),
         "svg": svg,
         "points": [
             (*place, point.text, groups.index(point.keys))

@@ -147,7 +147,7 @@ function drawFigures() {
   const all = data.figures[element("block").value] ?? [];
   const fronts = all.filter((figure) => figure.name.startsWith("pareto-"));
   const chosen = element("cost").value;
-  const options = fronts.map((figure) => make("option", { value: figure.name }, figure.title.split(" against ")[1]));
+  const options = fronts.map((figure) => make("option", { value: figure.name }, figure.label));
   element("cost").replaceChildren(...options);
   if (fronts.some((figure) => figure.name === chosen)) element("cost").value = chosen;
   element("cost-label").hidden = !fronts.length;

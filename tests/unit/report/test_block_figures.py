@@ -137,6 +137,7 @@ def test_of_many_rows_the_first_are_drawn(make_board):
     leaderboard, arrays = make_board([f"rule{number}" for number in range(MOST_ROWS + 5)], n_seeds=1)
     for drawing in draw_block(leaderboard, leaderboard.blocks[0], arrays):
         assert len({key for point in drawing.points for key in point.keys}) == MOST_ROWS
+        assert drawing.title.endswith(f"the first {MOST_ROWS} of {MOST_ROWS + 5} rows")
 
 
 def test_a_block_without_results_has_no_figures(make_board):
