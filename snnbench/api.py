@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from snnbench.dataset import Progress
     from snnbench.engine.executor import EpochFinished, TrialFinished, TrialStarted
+    from snnbench.report.comparison import Compared
     from snnbench.report.leaderboard import Leaderboard
     from snnbench.report.sample import Shown
     from snnbench.suite.plan import Choose, Planned
@@ -359,6 +360,36 @@ def report(
     if over is not None:
         _draw_over(over, planned, store, settings.host, folder)
     return leaderboard
+
+
+def compare(first: str, second: str, settings: Settings | None = None) -> Compared:
+    """Hold two sets of results against each other, paired by row and seed.
+
+    Args:
+        first: what is held against: a suite in the store, a folder of result files, or another store.
+        second: what is judged, named likewise.
+        settings: where.
+
+    Raises:
+        UnknownNameError: there is no such suite or folder.
+        StoreError: a file in it is not a result.
+    """
+    from snnbench.report import comparison
+
+    store = Store((settings or Settings()).store)
+    first_results, second_results = (comparison.read_results(_result_folders(name, store)) for name in (first, second))
+    return comparison.compare(first_results, second_results)
+
+
+def _result_folders(name: str, store: Store) -> list[Path]:
+    """The folders behind a suite's name, a folder of results, or a store."""
+    if name in store.suites():
+        return [store.folder(name)]
+    path = Path(name)
+    if not path.is_dir():
+        raise unknown_name("suite in the store, and there is no such folder:", name, store.suites())
+    other = Store(path)
+    return [other.folder(suite) for suite in other.suites()] or [path]
 
 
 def _draw_over(parameter: str, planned: Sequence[Planned], store: Store, host: Host, folder: Path) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from snnbench import api
     from snnbench.plugins import Host
+    from snnbench.report.comparison import Compared
     from snnbench.report.progress import RunProgress
     from snnbench.report.targets import PaperTarget
     from snnbench.suite.plan import Choose, Planned
@@ -711,6 +712,69 @@ def report(
         _print_json(leaderboard.records())
         return
     _stdout().print(leaderboard)
+
+
+@_command
+def compare(
+    first: Annotated[
+        str, typer.Argument(metavar="FIRST", help="A suite in the store, a folder of results, or another store.")
+    ],
+    second: Annotated[str, typer.Argument(metavar="SECOND", help="What is held against it, named likewise.")],
+    fail_on: Annotated[
+        Literal["worse"] | None, typer.Option("--fail-on", help="End with 1 if a row of SECOND is worse or lost.")
+    ] = None,
+    store: StoreOption = Path("results"),
+    json_: JsonOption = False,
+) -> None:
+    """Hold the same trials of two runs, commits or machines against each other.
+
+    They are paired by row and seed. A row is better or worse where the test tells, by Holm over all rows; lost where a
+    trial that was done no longer is.
+    """
+    from snnbench import api
+
+    compared = api.compare(first, second, _settings(store))
+    if json_:
+        _print_json([row.record() for row in compared.rows])
+    else:
+        _print_comparison(compared)
+    if not compared.rows:
+        raise typer.Exit(_complain("nothing to compare", "the two have no trial in common", NOTHING))
+    raise typer.Exit(FAILED if fail_on and compared.worse else OK)
+
+
+def _print_comparison(compared: Compared) -> None:
+    records = [row.record() for row in compared.rows]
+    for task in dict.fromkeys(record["task"] for record in records):
+        print(f"\n{task}")
+        _print_table(
+            ("rule", "pairs", "first %", "second %", "difference", "95 % interval", "p", "verdict"),
+            [
+                (
+                    record["name"],
+                    str(len(record["keys"])),
+                    *(_percent(record[name]) for name in ("first", "second", "difference")),
+                    "-" if record["low"] is None else f"{_percent(record['low'])} to {_percent(record['high'])}",
+                    "-" if record["p"] is None else f"{record['p']:.2g}",
+                    record["verdict"],
+                )
+                for record in records
+                if record["task"] == task
+            ],
+        )
+    for record in records:
+        for change in ("lost", "gained"):
+            for ending in record[change]:
+                print(f"{record['name']}: {change}, {ending}")
+    for which, results in (("first", compared.only_first), ("second", compared.only_second)):
+        if results:
+            print(f"{len(results)} results of the {which} have no pair")
+    for test in sorted({record["test"] for record in records if record["test"]}):
+        print(f"p: {test}, by Holm over all rows")
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"
 
 
 _KEY = re.compile("[0-9a-f]+")
