@@ -83,7 +83,7 @@ def compare_over_seeds_and_samples(first: np.ndarray, second: np.ndarray) -> Com
     The difference of seed s on sample i is taken as ``mean + seed_s + sample_i + rest_si``, all random. The mean's
     variance is estimated by ``(MS_seeds + MS_samples - MS_rest) / (S N)``, never less than either of the first two
     alone gives, its degrees of freedom after Satterthwaite 1946 (doi:10.2307/3002019), and p and interval are
-    Student's t. Resampling seeds and samples covers 88 % at three seeds where seeds are what varies; this covers 94
+    Student's t. Resampling seeds and samples covers 88 % at three seeds where seeds are what varies; this covers 93
     to 97 %. Where neither matters it errs to the safe side (97 to 98 %).
 
     Args:
