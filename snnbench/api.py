@@ -339,8 +339,8 @@ def report(
             folder ``figures``, and as ``leaderboard.pdf`` the tables, for which a TeX has to be installed.
 
     Raises:
-        UsageError: the suite or a format is wrong, no result has the parameter ``over``, or there is no TeX.
-        SnnbenchError: TeX cannot set the tables.
+        UsageError: the suite or a format is wrong, no result has the parameter ``over``, there is no TeX, or it lacks a
+            package.
     """
     from snnbench.report.formats import checked, written
     from snnbench.report.leaderboard import make_leaderboard

@@ -60,8 +60,8 @@ def written(
         rules: what the rules say about themselves, for the page.
 
     Raises:
-        UsageError: PDF is asked for and no TeX is installed; the figures have been yielded before.
-        SnnbenchError: TeX cannot set the tables.
+        UsageError: PDF is asked for and no TeX is installed, or it lacks a package; the figures have been yielded
+            before.
     """
     if "csv" in formats:
         yield "leaderboard.csv", leaderboard.to_csv().encode()

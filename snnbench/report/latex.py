@@ -12,7 +12,7 @@ from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
-from snnbench.errors import SnnbenchError, UsageError
+from snnbench.errors import UsageError
 from snnbench.report.leaderboard import KEY_DIGITS, Grid, Leaderboard, caption
 from snnbench.report.rows import Block
 
@@ -221,18 +221,16 @@ def compile_pdf(files: dict[str, bytes]) -> bytes:
         files: what the document reads, and itself, by name.
 
     Raises:
-        UsageError: no TeX is installed.
-        SnnbenchError: TeX could not set it.
+        UsageError: no TeX is installed, or it lacks a package.
     """
     commands = {
-        "tectonic": ["--untrusted", DOCUMENT],
-        "latexmk": ["-pdf", "-norc", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", DOCUMENT],
         "pdflatex": ["-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", DOCUMENT],
+        "tectonic": ["--untrusted", DOCUMENT],  # second, since it may have to download what it needs
     }
     found = next((name for name in commands if shutil.which(name)), None)
     if found is None:
         raise UsageError(
-            "the tables cannot be set as PDF: no TeX is installed (tectonic, latexmk or pdflatex)",
+            "the tables cannot be set as PDF: no TeX is installed (pdflatex or tectonic)",
             hint="install tectonic, or Debian's texlive-latex-recommended, texlive-fonts-recommended and lmodern;"
             " --format tex writes what can be compiled elsewhere",
         )
@@ -254,9 +252,9 @@ def compile_pdf(files: dict[str, bytes]) -> bytes:
         pdf = (folder / DOCUMENT).with_suffix(".pdf")
         if run.returncode or not pdf.exists():
             complaints = [line for line in run.stdout.splitlines() if line.startswith("!")] or [run.stderr.strip()]
-            raise SnnbenchError(
+            raise UsageError(
                 f"{found} cannot set the tables: {complaints[0]}",
-                hint="a package may be missing: the tables need booktabs, array, graphicx, textcomp, lmodern, float,"
-                " geometry",
+                hint="Debian's texlive-latex-recommended, texlive-fonts-recommended and lmodern have every package that"
+                " the tables need",
             )
         return pdf.read_bytes()
