@@ -203,6 +203,7 @@ def _sections(leaderboard: Leaderboard, rules: Mapping[str, RuleInfo]) -> list[d
             "link": name in rules and rules[name].url.startswith(("https://", "http://")),
             "origins": sorted(_origins(result for _, row in found for result in row.results)),
             "statuses": _statuses(row for _, row in found),
+            "protocols": list(dict.fromkeys((caption(block.trial), row.readout) for block, row in found)),
             "parameters": _parameter_sets(row for _, row in found),
             "endings": [
                 (reason, f"{row.name}, seed {', '.join(seeds)}: {caption(block.trial)}")

@@ -92,6 +92,7 @@ def test_a_rules_section_says_what_there_is_to_say(make_board):
     assert "diverged: the loss is nan" in text
     assert "b, seed 3: digits, official split" in text
     assert "made_up (made-up 1.0)" in text
+    assert "3 epochs · package track · cpu (ref), 1 thread · read-out count" in text
     links = [link for link in read.links if not link.startswith("#")]
     assert links == ["https://example.org/?a=1&b=2"], "an address that is no http address is no link"
     data = embedded(page)
