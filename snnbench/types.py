@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
@@ -59,6 +60,11 @@ def derive_seed(axis: str, *index: int) -> int:
     """
     text = ":".join([axis, *map(str, index)])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """Return a dataclass's fields as they are; ``dataclasses.asdict`` copies all that they hold, which takes longer."""
+    return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
 
 
 # --- names with parameters -------------------------------------------------------------------------------------------
@@ -313,7 +319,7 @@ class Task:
 
     def to_json(self) -> dict[str, Any]:
         """Return the task as JSON data; the encoding is written ``name[param=value]``."""
-        return {**dataclasses.asdict(self), "encoding": str(self.encoding), "input_shape": list(self.input_shape)}
+        return {**_fields(self), "encoding": str(self.encoding), "input_shape": list(self.input_shape)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Task:
@@ -342,7 +348,7 @@ class Budget:
             raise ParameterError("a budget is exactly one of epochs, seconds, samples", hint="give one of the three")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Trial:
     """One training of one rule on one task with one network, one seed and one set of hyperparameters.
 
@@ -376,14 +382,21 @@ class Trial:
     track: Track = "package"
     phase: Phase = "final"
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Digest that names the trial's result, the same in every suite."""
         return digest(self.to_json())
 
+    @cached_property
+    def row(self) -> str:
+        """Digest of what is the same for all seeds, and all folds of a split: of a row of the leaderboard."""
+        split, _, _ = self.task.split.partition(":")
+        return dataclasses.replace(self, seed=0, task=dataclasses.replace(self.task, split=split)).key
+
     def to_json(self) -> dict[str, Any]:
         """Return the trial as JSON data."""
-        return {**dataclasses.asdict(self), "params": dict(self.params), "task": self.task.to_json()}
+        own = {"params": dict(self.params), "task": self.task.to_json(), "budget": _fields(self.budget)}
+        return {**_fields(self), **own}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Trial:

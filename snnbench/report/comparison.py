@@ -24,7 +24,7 @@ from snnbench.records.statistics import (
     mean,
 )
 from snnbench.report.leaderboard import caption
-from snnbench.suite.plan import row_digest, row_names
+from snnbench.suite.plan import row_names
 from snnbench.types import Result, Trial, digest
 
 METRIC = "test_accuracy"
@@ -165,7 +165,7 @@ def compare(first: Mapping[str, Found], second: Mapping[str, Found]) -> Compared
     names = row_names([a.result.trial for a, _ in shared])
     groups: dict[str, list[Pair]] = {}
     for pair in shared:
-        groups.setdefault(row_digest(pair[0].result.trial), []).append(pair)
+        groups.setdefault(pair[0].result.trial.row, []).append(pair)
     done = {row: [pair for pair in pairs if all(map(_is_done, pair))] for row, pairs in groups.items()}
     tested = {row: _test(pairs) for row, pairs in done.items() if pairs}
     comparisons = dict(zip(tested, as_family(list(tested.values())), strict=True))

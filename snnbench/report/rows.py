@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from snnbench.records.frame import flatten
 from snnbench.records.statistics import LEVEL, holm, mean, sign_flip_p, standard_deviation, t_interval
-from snnbench.suite.plan import Planned, row_digest, row_names
+from snnbench.suite.plan import Planned, row_names
 from snnbench.suite.schema import Measure
 from snnbench.types import Result, Trial, digest
 
@@ -239,7 +239,7 @@ def make_blocks(
     names = row_names([item.trial for item in planned])
     groups: dict[str, list[Planned]] = {}
     for item in planned:
-        groups.setdefault(row_digest(item.trial), []).append(item)
+        groups.setdefault(item.trial.row, []).append(item)
     blocks: dict[str, list[Row]] = {}
     for group, items in groups.items():
         trial = items[0].trial

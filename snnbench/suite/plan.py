@@ -92,12 +92,6 @@ class Planned:
         return f"{self.name or trial.rule}/{trial.task.data}/{trial.network}/T{trial.task.n_steps}/{trial.seed}"
 
 
-def row_digest(trial: Trial) -> str:
-    """Digest of what is the same for all seeds, and all folds of a split, of a row of the leaderboard."""
-    split, _, _ = trial.task.split.partition(":")
-    return replace(trial, seed=0, task=replace(trial.task, split=split)).key
-
-
 def row_names(trials: Iterable[Trial]) -> dict[str, str]:
     """Name each row, by its digest: its rule, and the parameters in which these rows of the rule differ."""
     variants: dict[str, list[Trial]] = {}
@@ -107,7 +101,7 @@ def row_names(trials: Iterable[Trial]) -> dict[str, str]:
     for rule, same in variants.items():
         differing = [name for name in same[0].params if len({repr(trial.params.get(name)) for trial in same}) > 1]
         for trial in same:
-            names[row_digest(trial)] = str(Named(rule, {name: trial.params.get(name) for name in differing}))
+            names[trial.row] = str(Named(rule, {name: trial.params.get(name) for name in differing}))
     return names
 
 
@@ -145,7 +139,7 @@ def make_plan(
                 _compare(trial, code, reason, there.get(trial.key), suite.name, force=force, keep_stale=keep_stale)
             )
     names = row_names(item.trial for item in planned)
-    planned = [replace(item, name=names[row_digest(item.trial)]) for item in planned]
+    planned = [replace(item, name=names[item.trial.row]) for item in planned]
     keys = [item.trial.key for item in planned]
     if len(set(keys)) < len(keys):
         twice = next(item for item in planned if keys.count(item.trial.key) > 1)

@@ -19,7 +19,7 @@ from snnbench.errors import (
 )
 from snnbench.plugins import Host, load_plugins
 from snnbench.records.store import Store
-from snnbench.suite.plan import Choose, Machine, Planned, make_plan, row_digest
+from snnbench.suite.plan import Choose, Machine, Planned, make_plan
 from snnbench.suite.schema import load_suite
 from snnbench.types import Budget, Result, Status
 
@@ -426,7 +426,7 @@ def test_folds_and_members_of_a_split_are_trials_of_one_row(plan: Planner):
     found = plan(task=[BLOBS | {"split": "kfold-3"}], seeds=2)
     assert labels(found) == [f"tiny/blobs@kfold-3:{fold}/5/T4/{seed}" for fold in range(3) for seed in (0, 1)]
     assert len({item.trial.key for item in found}) == 6
-    assert len({row_digest(item.trial) for item in found}) == 1
+    assert len({item.trial.row for item in found}) == 1
     left_out = plan(task=[{"dataset": "taps", "split": "hand"}], rule=[{"name": "surrogate"}])
     assert [item.trial.task.split for item in left_out] == ["hand:left", "hand:right"]
     (one,) = plan(task=[BLOBS | {"split": "kfold-3:1"}])
