@@ -407,10 +407,11 @@ def _draw_over(parameter: str, planned: Sequence[Planned], store: Store, host: H
         figure = figures.draw_early_guesses(guesses)
     else:
         results = [result for _, result in there]
-        curves = figures.accuracy_over(results, parameter, lambda name: host.make_dataset(name).params.model_dump())
+        names = {result.trial.task.dataset for result in results}
+        params = {name: host.make_dataset(name).params.model_dump() for name in names}
+        curves = figures.accuracy_over(results, parameter, params.__getitem__)
         classes = {result.trial.task.n_classes for result in results}
-        datasets = [host.make_dataset(result.trial.task.dataset) for result in results]
-        of_dataset = any(parameter in dataset.Params.model_fields for dataset in datasets)
+        of_dataset = any(parameter in values for values in params.values())
         chance = 1 / classes.pop() if of_dataset and len(classes) == 1 else None
         figure = figures.draw_accuracy_over(curves, parameter, chance=chance)
     for suffix in ("png", "pdf"):

@@ -280,8 +280,9 @@ def _row(name: str, items: Sequence[Planned], found: Mapping[str, Result], *, co
             _, _, member = item.trial.task.split.partition(":")
             which = f"{item.trial.seed} of {member}" if member else str(item.trial.seed)
             reasons[f"{status}: {reason}"] = (*reasons.get(f"{status}: {reason}", ()), which)
-    by_seed = _by_seed(items, [result for result in results if result.status == "done"])
-    estimates, missing = _estimates(by_seed, results)
+    done = [result for result in results if result.status == "done"]
+    by_seed = _by_seed(items, done)
+    estimates, missing = _estimates(by_seed, done)
     return Row(
         name,
         tuple(item.trial for item in items),
@@ -310,10 +311,12 @@ def _is_stale(item: Planned, found: Mapping[str, Result]) -> bool:
 def _by_seed(items: Sequence[Planned], done: Sequence[Result]) -> dict[int, dict[str, float | None]]:
     """Average a seed's results over the members of the split; a seed that lacks one is left out."""
     wanted = Counter(item.trial.seed for item in items)
+    found: dict[int, list[dict[str, Any]]] = {}
+    for result in done:
+        found.setdefault(result.trial.seed, []).append(dict(flatten(result.metrics)))
     by_seed: dict[int, dict[str, float | None]] = {}
-    for seed, number in sorted(wanted.items()):
-        parts = [dict(flatten(result.metrics)) for result in done if result.trial.seed == seed]
-        if len(parts) < number:
+    for seed, parts in sorted(found.items()):
+        if len(parts) < wanted[seed]:
             continue
         names = dict.fromkeys(metric for part in parts for metric in part)
         values = {metric: [part.get(metric) for part in parts] for metric in names}
@@ -329,7 +332,7 @@ def _mean_or_none(values: Sequence[Any]) -> float | None:
 
 
 def _estimates(
-    by_seed: Mapping[int, Mapping[str, float | None]], results: Sequence[Result]
+    by_seed: Mapping[int, Mapping[str, float | None]], done: Sequence[Result]
 ) -> tuple[dict[str, Estimate], dict[str, str]]:
     """Average what every seed has, and say why the rest is missing."""
     estimates: dict[str, Estimate] = {}
@@ -338,9 +341,9 @@ def _estimates(
         numbers = [number for metrics in by_seed.values() if (number := metrics.get(metric)) is not None]
         if len(numbers) == len(by_seed):
             estimates[metric] = _estimate(numbers, share="accuracy" in metric)
-        elif reasons := {result.missing[metric] for result in results if metric in result.missing}:
+        elif reasons := {result.missing[metric] for result in done if metric in result.missing}:
             missing[metric] = "; ".join(sorted(reasons))
-        elif not any(isinstance(dict(flatten(result.metrics)).get(metric), list) for result in results):
+        elif not any(isinstance(dict(flatten(result.metrics)).get(metric), list) for result in done):
             missing[metric] = "not measured"
     return estimates, missing
 

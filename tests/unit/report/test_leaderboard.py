@@ -354,3 +354,10 @@ def test_subsets_of_a_dataset_are_never_in_one_table():
     small = done(trial("a", 0), 0.9)
     whole = dataclasses.replace(trial("b", 0), dataset_digest="another")
     assert len(board([small, done(whole, 0.8)]).blocks) == 2
+
+
+def test_why_a_measure_is_missing_is_what_done_trials_say():
+    of_done = done(trial("a", 0), 0.9, missing={"t95_ms": "no layer spikes"}, t95_ms=None)
+    lost = dataclasses.replace(failed(trial("a", 1)), missing={"t95_ms": "the loss is nan"})
+    (row,) = board([of_done, lost]).blocks[0].rows
+    assert row.missing["t95_ms"] == "no layer spikes"
