@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
@@ -62,9 +62,14 @@ def derive_seed(axis: str, *index: int) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
+@functools.cache
+def _field_names(kind: Any) -> tuple[str, ...]:
+    return tuple(item.name for item in dataclasses.fields(kind))
+
+
 def _fields(value: Any) -> dict[str, Any]:
     """Return a dataclass's fields as they are; ``dataclasses.asdict`` copies all that they hold, which takes longer."""
-    return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+    return {name: getattr(value, name) for name in _field_names(type(value))}
 
 
 # --- names with parameters -------------------------------------------------------------------------------------------
@@ -122,6 +127,12 @@ def _literal(text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
+
+
+@functools.lru_cache
+def _encoding_written(text: str) -> Named:
+    """Read an encoding as tasks have it; a store has a few of them, in thousands of results."""
+    return Named.parse(text)
 
 
 # --- network ---------------------------------------------------------------------------------------------------------
@@ -324,7 +335,8 @@ class Task:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Task:
         """Read what ``to_json`` wrote."""
-        return cls(**{**data, "encoding": Named.parse(data["encoding"]), "input_shape": tuple(data["input_shape"])})
+        encoding = _encoding_written(data["encoding"])
+        return cls(**{**data, "encoding": encoding, "input_shape": tuple(data["input_shape"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,12 +394,12 @@ class Trial:
     track: Track = "package"
     phase: Phase = "final"
 
-    @cached_property
+    @functools.cached_property
     def key(self) -> str:
         """Digest that names the trial's result, the same in every suite."""
         return digest(self.to_json())
 
-    @cached_property
+    @functools.cached_property
     def row(self) -> str:
         """Digest of what is the same for all seeds, and all folds of a split: of a row of the leaderboard."""
         split, _, _ = self.task.split.partition(":")
@@ -666,6 +678,5 @@ class Result:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Result:
         """Read what ``to_json`` wrote."""
-        own = {item.name for item in dataclasses.fields(cls)} - {"trial"}
-        trial = Trial.from_json({name: value for name, value in data.items() if name not in own})
-        return cls(trial=trial, **{name: value for name, value in data.items() if name in own})
+        own = {name: data[name] for name in _field_names(cls) if name in data}
+        return cls(trial=Trial.from_json({name: value for name, value in data.items() if name not in own}), **own)

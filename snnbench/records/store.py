@@ -177,17 +177,16 @@ class Store:
         runs = self.root / "runs"
         if not runs.is_dir():
             return []
+        stored = []
         with contextlib.closing(self._index(runs)) as index:
-            rows = index.execute(
+            for name, key, content in index.execute(
                 "SELECT suite, key, content FROM stored WHERE ? IS NULL OR suite = ? ORDER BY suite, key",
                 (suite, suite),
-            ).fetchall()
-        stored = []
-        for name, key, content in rows:
-            try:
-                stored.append(Stored(name, _parse(content, self.path(name, key, "json"))))
-            except StoreError as error:
-                logger.warning("%s", error)
+            ):
+                try:
+                    stored.append(Stored(name, _parse(content, self.path(name, key, "json"))))
+                except StoreError as error:
+                    logger.warning("%s", error)
         return stored
 
     def find(self, key: str) -> Stored:
@@ -270,10 +269,13 @@ def _refresh(index: sqlite3.Connection, runs: Path) -> None:
         for suite, key, mtime, size in index.execute("SELECT suite, key, mtime, size FROM stored")
     }
     there: dict[tuple[str, str], tuple[int, int]] = {}
-    for path in runs.glob("*/[!.]*.json"):
-        with contextlib.suppress(FileNotFoundError):  # removed meanwhile
-            stat = path.stat()
-            there[path.parent.name, path.stem] = (stat.st_mtime_ns, stat.st_size)
+    for folder in (entry for entry in os.scandir(runs) if entry.is_dir()):
+        for entry in os.scandir(folder):
+            key, suffix = os.path.splitext(entry.name)
+            if suffix == ".json" and not key.startswith("."):
+                with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                    stat = entry.stat()
+                    there[folder.name, key] = (stat.st_mtime_ns, stat.st_size)
     gone = known.keys() - there.keys()
     changed = []
     for place, stamp in there.items():

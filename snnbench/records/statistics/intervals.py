@@ -34,7 +34,7 @@ def mean(values: Sequence[float]) -> float:
 
 def standard_deviation(values: Sequence[float]) -> float | None:
     """Return the sample standard deviation (n - 1 in the denominator); None for fewer than two values."""
-    return statistics.stdev(values) if len(values) > 1 else None
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval | None:
