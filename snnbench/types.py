@@ -62,14 +62,9 @@ def derive_seed(axis: str, *index: int) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
-@functools.cache
-def _field_names(kind: Any) -> tuple[str, ...]:
-    return tuple(item.name for item in dataclasses.fields(kind))
-
-
 def _fields(value: Any) -> dict[str, Any]:
     """Return a dataclass's fields as they are; ``dataclasses.asdict`` copies all that they hold, which takes longer."""
-    return {name: getattr(value, name) for name in _field_names(type(value))}
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
 # --- names with parameters -------------------------------------------------------------------------------------------
@@ -678,5 +673,5 @@ class Result:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Result:
         """Read what ``to_json`` wrote."""
-        own = {name: data[name] for name in _field_names(cls) if name in data}
+        own = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
         return cls(trial=Trial.from_json({name: value for name, value in data.items() if name not in own}), **own)

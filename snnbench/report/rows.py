@@ -15,7 +15,7 @@ import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from snnbench.records.frame import flatten
 from snnbench.records.statistics import LEVEL, holm, mean, sign_flip_p, standard_deviation, t_interval
@@ -318,17 +318,22 @@ def _by_seed(items: Sequence[Planned], done: Sequence[Result]) -> dict[int, dict
     for seed, parts in sorted(found.items()):
         if len(parts) < wanted[seed]:
             continue
+        if len(parts) == 1:
+            by_seed[seed] = {metric: value if _is_number(value) else None for metric, value in parts[0].items()}
+            continue
         names = dict.fromkeys(metric for part in parts for metric in part)
         values = {metric: [part.get(metric) for part in parts] for metric in names}
         by_seed[seed] = {metric: _mean_or_none(numbers) for metric, numbers in values.items()}
     return by_seed
 
 
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float)
+
+
 def _mean_or_none(values: Sequence[Any]) -> float | None:
     """The mean, or None if a value is missing or no number."""
-    if all(isinstance(value, int | float) for value in values):
-        return values[0] if len(values) == 1 else mean(values)
-    return None
+    return mean(values) if all(map(_is_number, values)) else None
 
 
 def _estimates(
