@@ -497,10 +497,10 @@ def _plan_of_stored(source: SuiteSource, settings: Settings) -> tuple[Suite, lis
     from snnbench.suite.schema import load_suite
 
     suite, store = load_suite(source), Store(settings.store)
-    places = {(item.result.trial.device, item.result.trial.threads) for item in store.results(suite.name)}
-    if settings.threads is not None or not places:
+    there = store.machines(suite.name)
+    if settings.threads is not None or not there:
         return plan(source, settings)
-    machines = [Machine(settings.data_folder, device, threads) for device, threads in sorted(places)]
+    machines = [Machine(settings.data_folder, device, threads) for device, threads in sorted(there)]
     return suite, [item for machine in machines for item in make_plan(suite, settings.host, store, machine)]
 
 

@@ -15,9 +15,9 @@ import os
 import sqlite3
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from snnbench.errors import SnnbenchError, StoreError, UnknownNameError, unknown_name
 from snnbench.types import Result
@@ -172,22 +172,38 @@ class Store:
         with np.load(path) as archive:
             return dict(archive)
 
-    def results(self, suite: str | None = None) -> list[Stored]:
-        """Read every result, or those of one suite, in the order of their files. Unreadable files are warned of."""
-        runs = self.root / "runs"
-        if not runs.is_dir():
-            return []
+    def results(self, suite: str | None = None, keys: Iterable[str] | None = None) -> list[Stored]:
+        """Read results in the order of their files. Unreadable files are warned of.
+
+        Args:
+            suite: only this suite's; None: those of all suites.
+            keys: only those of these keys; None: all.
+        """
+        wanted = None if keys is None else json.dumps(list(keys))
         stored = []
-        with contextlib.closing(self._index(runs)) as index:
-            for name, key, content in index.execute(
-                "SELECT suite, key, content FROM stored WHERE ? IS NULL OR suite = ? ORDER BY suite, key",
-                (suite, suite),
-            ):
-                try:
-                    stored.append(Stored(name, _parse(content, self.path(name, key, "json"))))
-                except StoreError as error:
-                    logger.warning("%s", error)
+        for name, key, content in self._rows(
+            "SELECT suite, key, content FROM stored WHERE (?1 IS NULL OR suite = ?1)"
+            " AND (?2 IS NULL OR key IN (SELECT value FROM json_each(?2))) ORDER BY suite, key",
+            suite,
+            wanted,
+        ):
+            try:
+                stored.append(Stored(name, _parse(content, self.path(name, key, "json"))))
+            except StoreError as error:
+                logger.warning("%s", error)
         return stored
+
+    def machines(self, suite: str) -> set[tuple[str, int]]:
+        """Device and number of threads of the trials that a suite has results of."""
+        # In a CASE, since nothing else says that a file that is no JSON is not looked into.
+        both = "CASE WHEN json_valid(text) THEN json_type(text, '$.device') || json_type(text, '$.threads') END"
+        return set(
+            self._rows(
+                "SELECT DISTINCT json_extract(text, '$.device'), json_extract(text, '$.threads') FROM"
+                f" (SELECT CAST(content AS TEXT) AS text FROM stored WHERE suite = ?) WHERE {both} = 'textinteger'",
+                suite,
+            )
+        )
 
     def find(self, key: str) -> Stored:
         """Return the result whose key starts with ``key``.
@@ -225,6 +241,13 @@ class Store:
                     path.unlink()
                     count += 1
         return count
+
+    def _rows(self, query: str, *values: str | None) -> Iterator[tuple[Any, ...]]:
+        """Ask the index; nothing where there are no results."""
+        runs = self.root / "runs"
+        if runs.is_dir():
+            with contextlib.closing(self._index(runs)) as index:
+                yield from index.execute(query, values)
 
     def _index(self, runs: Path) -> sqlite3.Connection:
         """Open the index, brought up to date with the files."""

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 from snnbench.records.frame import flatten
 from snnbench.records.statistics import LEVEL, holm, mean, sign_flip_p, standard_deviation, t_interval
-from snnbench.suite.plan import Planned, row_names
+from snnbench.suite.plan import Planned
 from snnbench.suite.schema import Measure
 from snnbench.types import Result, Trial, digest
 
@@ -236,14 +236,13 @@ def make_blocks(
         controls: names of the rules that are control rows.
     """
     found = {result.key: result for result in results}
-    names = row_names([item.trial for item in planned])
     groups: dict[str, list[Planned]] = {}
     for item in planned:
         groups.setdefault(item.trial.row, []).append(item)
     blocks: dict[str, list[Row]] = {}
-    for group, items in groups.items():
+    for items in groups.values():
         trial = items[0].trial
-        row = _row(names[group], items, found, control=trial.rule in controls)
+        row = _row(items[0].name, items, found, control=trial.rule in controls)
         blocks.setdefault(_block_digest(trial), []).append(row)
     ranked = (_ranked(rows, ranked_by) for rows in blocks.values())
     return tuple(Block(rows[0].trials[0], rows, _differences(rows, ranked_by)) for rows in ranked)

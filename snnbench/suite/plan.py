@@ -78,18 +78,18 @@ class Planned:
     """
 
     trial: Trial
+    name: str
     state: State
     code: str
     reason: str = ""
     result: Result | None = None
     source: str = ""
-    name: str = ""
 
     @property
     def label(self) -> str:
         """The trial in words: ``surrogate/digits/100/T16/0``, which are row, data, network, steps and seed."""
         trial = self.trial
-        return f"{self.name or trial.rule}/{trial.task.data}/{trial.network}/T{trial.task.n_steps}/{trial.seed}"
+        return f"{self.name}/{trial.task.data}/{trial.network}/T{trial.task.n_steps}/{trial.seed}"
 
 
 def row_names(trials: Iterable[Trial]) -> dict[str, str]:
@@ -131,15 +131,24 @@ def make_plan(
     """
     choose = choose or Choose()
     _check_choice(choose, suite, host)
-    there = _stored(store, suite.name)
-    planned = []
-    for section, rule_section in itertools.product(suite.task, suite.rule):
-        for trial, code, reason in _trials(suite, section, rule_section, host, machine, choose):
-            planned.append(
-                _compare(trial, code, reason, there.get(trial.key), suite.name, force=force, keep_stale=keep_stale)
-            )
-    names = row_names(item.trial for item in planned)
-    planned = [replace(item, name=names[item.trial.row]) for item in planned]
+    trials = [
+        found
+        for section, rule_section in itertools.product(suite.task, suite.rule)
+        for found in _trials(suite, section, rule_section, host, machine, choose)
+    ]
+    names = row_names(trial for trial, _, _ in trials)
+    there = _stored(store, suite.name, [trial.key for trial, _, _ in trials])
+    planned = [
+        _compare(
+            Planned(trial, names[trial.row], "run", code),
+            skip,
+            there.get(trial.key),
+            suite.name,
+            force=force,
+            keep_stale=keep_stale,
+        )
+        for trial, code, skip in trials
+    ]
     keys = [item.trial.key for item in planned]
     if len(set(keys)) < len(keys):
         twice = next(item for item in planned if keys.count(item.trial.key) > 1)
@@ -154,9 +163,9 @@ def make_plan(
     return [item for item in planned if wanted(item)]
 
 
-def _stored(store: Store, suite: str) -> dict[str, tuple[str, Result]]:
+def _stored(store: Store, suite: str, keys: Sequence[str]) -> dict[str, tuple[str, Result]]:
     """What the store has, by key; finished ones go before failed ones, this suite's before others'."""
-    found = sorted(store.results(), key=lambda item: (item.result.finished, item.suite == suite))
+    found = sorted(store.results(keys=keys), key=lambda item: (item.result.finished, item.suite == suite))
     return {item.result.key: (item.suite, item.result) for item in found}
 
 
@@ -289,8 +298,7 @@ def _trials(
 
 
 def _compare(
-    trial: Trial,
-    code: str,
+    item: Planned,
     skip: str,
     stored: tuple[str, Result] | None,
     suite: str,
@@ -298,17 +306,19 @@ def _compare(
     force: bool,
     keep_stale: bool,
 ) -> Planned:
+    """Return a trial that is to be run as what it is in view of the store."""
     source, result = stored or ("", None)
     if skip:
-        return Planned(trial, "skip", code, skip)
+        return replace(item, state="skip", reason=skip)
     if result is None or force or result.status == "skipped":
-        return Planned(trial, "run", code)
+        return item
     if not result.finished:
-        return Planned(trial, "failed", code, f"{result.status}: {result.reason}", result, source)
-    if result.code != code and not keep_stale:
-        return Planned(trial, "stale", code, "made by other code", result, source)
+        reason = f"{result.status}: {result.reason}"
+        return replace(item, state="failed", reason=reason, result=result, source=source)
+    if result.code != item.code and not keep_stale:
+        return replace(item, state="stale", reason="made by other code", result=result, source=source)
     reason = f"taken from suite {source}" if source != suite else ""
-    return Planned(trial, "cached", code, reason, result, source)
+    return replace(item, state="cached", reason=reason, result=result, source=source)
 
 
 def _check_choice(choose: Choose, suite: Suite, host: Host) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -57,6 +58,7 @@ def store(tmp_path: Path) -> Store:
 
 
 ARRAYS = {"predictions": np.array([1, 2, 3]), "spikes_per_neuron/layer1": np.array([0.5])}
+MACHINES = (("cpu", 1), ("cpu", 4), ("cuda", 4))
 STATE = {"w": torch.arange(6.0).reshape(2, 3)}
 
 # --- writing and reading ---------------------------------------------------------------------------------------------
@@ -268,6 +270,32 @@ def test_a_result_with_a_budget_that_is_none_is_no_result(store: Store, caplog):
     write_atomically(store.path("s", "odd", "json"), json.dumps(data).encode())
     assert store.results() == []
     assert "exactly one" in caplog.text
+
+
+def test_results_of_some_keys_wherever_they_lie(store: Store):
+    first, second, third = (result(seed) for seed in range(3))
+    for suite, item in (("one", first), ("two", second), ("two", first), ("two", third)):
+        store.write(suite, item)
+    found = store.results(keys=[first.key, third.key, "nowhere"])
+    assert {(item.suite, item.result.key) for item in found} == {
+        ("one", first.key),
+        ("two", first.key),
+        ("two", third.key),
+    }
+    assert [item.result.key for item in store.results("one", keys=[first.key, third.key])] == [first.key]
+    assert store.results(keys=[]) == []
+
+
+def test_machines_of_a_suite(store: Store):
+    trials = [dataclasses.replace(result(0).trial, threads=threads, device=device) for device, threads in MACHINES]
+    for trial in trials:
+        store.write("one", Result.without_measures(trial, "c0de", "crashed", "because"))
+    store.write("two", result(0))
+    for number, content in enumerate((b"{", b'{"device": 1, "threads": "two"}', b"[]")):
+        store.path("one", f"{number}", "json").write_bytes(content)
+    assert store.machines("one") == set(MACHINES)
+    assert store.machines("two") == {("cpu", 1)}
+    assert store.machines("three") == set()
 
 
 def test_the_index_follows_the_files(store: Store):

@@ -60,11 +60,11 @@ def make_board() -> Callable[..., tuple[Leaderboard, dict[str, dict[str, np.ndar
                     result = made_result(rule, dataset, seed, accuracy, 1000.0 * (len(rules) - place) + seed)
                     results.append(result)
                     arrays[result.key] = made_arrays(accuracy)
-        planned = [Planned(result.trial, "cached", "code", result=result) for result in results]
+        planned = [Planned(result.trial, result.trial.rule, "cached", "code", result=result) for result in results]
         if failures:
             lost = made_result(rules[-1], datasets[0], n_seeds, 0.5, 1.0).trial
             result = Result.without_measures(lost, "code", "diverged", failures)
-            planned.append(Planned(lost, "cached", "code", result=result))
+            planned.append(Planned(lost, lost.rule, "cached", "code", result=result))
         return make_leaderboard(suite, planned), arrays
 
     return make

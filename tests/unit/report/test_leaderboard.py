@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from snnbench.report.leaderboard import make_leaderboard
-from snnbench.suite.plan import Planned
+from snnbench.suite.plan import Planned, row_names
 from snnbench.suite.schema import load_suite
 from snnbench.types import Budget, Named, Result, Task, Trial
 
@@ -50,7 +50,8 @@ def failed(of, status="diverged", reason="the loss is nan"):
 
 
 def board(results, *, of=None, planned=(), controls=()):
-    items = [Planned(result.trial, "cached", CODE, result=result) for result in results]
+    names = row_names(result.trial for result in results)
+    items = [Planned(result.trial, names[result.trial.row], "cached", CODE, result=result) for result in results]
     return make_leaderboard(of or suite(), [*items, *planned], controls=controls)
 
 
@@ -123,8 +124,8 @@ def test_a_failed_trial_is_counted_and_not_averaged(status):
 
 
 def test_a_row_without_any_number_is_still_there():
-    declined = Planned(trial("b", 0), "skip", CODE, "needs events")
-    leaderboard = board([done(trial("a", 0), 0.9)], planned=[declined, Planned(trial("c", 0), "run", CODE)])
+    declined = Planned(trial("b", 0), "b", "skip", CODE, "needs events")
+    leaderboard = board([done(trial("a", 0), 0.9)], planned=[declined, Planned(trial("c", 0), "c", "run", CODE)])
     text = shown(leaderboard)
     assert [(row.name, row.rank) for row in leaderboard.blocks[0].rows] == [("a", 1), ("b", None), ("c", None)]
     assert "0/1, 1 skipped" in text
@@ -161,7 +162,7 @@ def test_a_rule_is_named_with_the_parameters_that_differ():
 def test_results_of_this_run_replace_those_of_the_plan():
     old = done(trial("a", 0), 0.1, code="code-then")
     new = done(trial("a", 0), 0.9)
-    leaderboard = make_leaderboard(suite(), [Planned(old.trial, "stale", CODE, "", old)], [new])
+    leaderboard = make_leaderboard(suite(), [Planned(old.trial, "a", "stale", CODE, "", old)], [new])
     (row,) = leaderboard.blocks[0].rows
     assert row.estimates["test_accuracy"].mean == 0.9
     assert not row.stale
