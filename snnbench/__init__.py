@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from snnbench.rule import Context as Context
     from snnbench.rule import Deployed as Deployed
     from snnbench.rule import Learner as Learner
+    from snnbench.rule import Reference as Reference
     from snnbench.rule import Rule as Rule
     from snnbench.rule import RuleInfo as RuleInfo
     from snnbench.rule import RuleParams as RuleParams
@@ -83,6 +84,7 @@ _HOME = {
     "ParameterError": "errors",
     "Progress": "dataset",
     "Recorder": "types",
+    "Reference": "rule",
     "Result": "types",
     "Rule": "rule",
     "RuleInfo": "rule",

@@ -167,6 +167,13 @@ class Learner(Protocol):
     If it also has ``capturable``, True, and methods ``set_progress(progress)`` and ``update(batch)`` that one after the
     other are its step, then ``update`` may be run as a CUDA graph: it draws no random numbers of its own, reads nothing
     from the device, and takes its time-dependent numbers from tensors that ``set_progress`` writes.
+
+    For the measure ``gradient-fidelity`` it has ``gradients(batch)``: the gradient of each layer's weights, by the
+    layer's name, that a step on this batch would start from, before clipping and optimiser; nothing is changed by it.
+    And one of two that make a ``Reference`` for them: ``exact()``, the network itself, where its loss has a derivative
+    as it is; or ``smoothed(width)``, where it has none: the same network and loss with a sigmoid of this width, in
+    thresholds, in place of each step at which a neuron fires, and at width 0 the network itself. ``no_reference``,
+    unless it is empty, says why there is neither. ``snnbench.layers.GradientLearner`` has ``smoothed``.
     """
 
     def train_step(self, batch: Batch, progress: float) -> StepStats:
@@ -185,6 +192,20 @@ class Learner(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take back what ``state_dict`` returned."""
+
+
+class Reference(Protocol):
+    """A network in float64 whose loss has a derivative: what the gradients of a ``Learner`` are held against."""
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """The weights, under the names of ``gradients``; the loss follows when they are changed in place."""
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the loss of a batch in float64."""
+
+    def spike_counts(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Return how often each neuron of each layer that spikes does so in each sample, ``[B, n]``."""
 
 
 class Rule(ABC):

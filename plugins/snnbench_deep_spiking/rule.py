@@ -95,6 +95,8 @@ class DeepSpikingLearner:
         error_potentials: of the quantisers that gather errors, hidden layer by hidden layer; never reset.
     """
 
+    no_reference = "its weights change at every sample, by counts of spikes: there is no gradient of a batch"
+
     def __init__(self, graph: Graph, params: DeepSpiking.Params, context: Context) -> None:
         self.graph = graph
         self.params = params

@@ -33,7 +33,7 @@ def spike_count(times_ms: Tensor, labels: Tensor, *, true_count: float, false_co
     return _WithErrors.apply(times_ms, value, (missing / len(labels))[:, None].expand_as(times_ms))
 
 
-def first_spike(times_ms: Tensor, labels: Tensor, *, tau_loss_ms: float) -> Tensor:
+def first_spike(times_ms: Tensor, labels: Tensor, *, tau_loss_ms: float, differentiate: bool = False) -> Tensor:
     r"""Cross-entropy of first spike times: the earlier, the likelier (Göltz et al. 2021; Bacho and Chu 2022).
 
     With the first spikes t, p_i = exp(-t_i/τ) / Σ_j exp(-t_j/τ) and L = -ln p_y; dL/dt_i = ([i = y] - p_i)/τ. A silent
@@ -44,6 +44,7 @@ def first_spike(times_ms: Tensor, labels: Tensor, *, tau_loss_ms: float) -> Tens
         times_ms: spike times of the output.
         labels: ``[B]``.
         tau_loss_ms: τ, the scale on which times are compared.
+        differentiate: send back the derivative of L instead, which is 0 where the neuron of the class is silent.
     """
     first = times_ms[:, 0]
     fired = first.isfinite()
@@ -52,9 +53,12 @@ def first_spike(times_ms: Tensor, labels: Tensor, *, tau_loss_ms: float) -> Tens
     share = torch.where(fired, logits.softmax(1), 0)
     is_true = functional.one_hot(labels, first.shape[1])
     of_class = share.gather(1, labels[:, None]).clamp(min=torch.finfo(share.dtype).tiny)
+    value = -of_class.log().mean()
+    if differentiate:
+        return value
     errors = torch.zeros_like(times_ms)
     errors[:, 0] = torch.where(fired, (is_true - share) / (tau_loss_ms * len(labels)), 0)
-    return _WithErrors.apply(times_ms, -of_class.log().mean(), errors)
+    return _WithErrors.apply(times_ms, value, errors)
 
 
 class _WithErrors(torch.autograd.Function):

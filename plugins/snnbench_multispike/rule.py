@@ -22,7 +22,7 @@ without bound, which ``min_slope`` limits. Spikes beyond ``max_spikes`` are lost
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import sqrt
 from typing import TYPE_CHECKING, Literal, NamedTuple, Self, TypeVar
@@ -49,7 +49,7 @@ from snnbench import (
     tunable,
 )
 from snnbench.kernels import in_order, spike_times
-from snnbench.layers import SCHEDULES, GradientLearner
+from snnbench.layers import SCHEDULES, GradientLearner, in_double
 from snnbench_multispike.losses import first_spike, spike_count
 from snnbench_multispike.trains import merge, unfold
 
@@ -235,6 +235,12 @@ class EventStack(nn.Module):
                 nn.init.normal_(weight, mean, spread, generator=generator)
             self.weights.append(nn.Parameter(weight))
 
+    def exact(self) -> EventStack:
+        """Return a copy in float64 whose gradients are not limited."""
+        twin = in_double(self)
+        twin.min_slope = 0.0
+        return twin
+
     @property
     def pooling(self) -> Pooling:
         """How pools are realised."""
@@ -290,7 +296,7 @@ class MultispikeLearner(GradientLearner):
         optimizer = torch.optim.Adam(stack.parameters(), lr=params.lr, fused=True)
         super().__init__(stack, optimizer, schedule=SCHEDULES[params.schedule])
         self.decoder = DECODERS[params.loss]
-        self._loss: Callable[[Tensor, Tensor], Tensor]
+        self._loss: Callable[..., Tensor]
         if params.loss == "spike-count":
             self._loss = partial(spike_count, true_count=params.true_count, false_count=params.false_count)
         else:
@@ -304,6 +310,32 @@ class MultispikeLearner(GradientLearner):
         if self._bump is not None:
             self._bump.watch(trains)
         return self._loss(trains[-1].times_ms, batch.labels)
+
+    @property
+    def no_reference(self) -> str:
+        """A number of spikes has no derivative by their times."""
+        if self.decoder == "count":
+            return "its loss is on numbers of spikes, which have no gradient: say loss = 'first-spike'"
+        return ""
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """The weights by layer."""
+        names = (layer.name for layer in self.module.graph.weighted)
+        return dict(zip(names, self.module.weights, strict=True))
+
+    def exact(self) -> Self:
+        """Return the reference of gradients: the exact ones of this loss, in float64, not limited. Do not train it."""
+        twin = copy.copy(self)
+        twin.module = self.module.exact()
+        twin._loss = partial(self._loss, differentiate=True)
+        twin._bump = None
+        return twin
+
+    def spike_counts(self, batch: Batch) -> dict[str, Tensor]:
+        """Return how often each neuron of each layer with weights spikes in each sample, ``[B, n]``."""
+        trains = self.module(batch.events)
+        return {name: layer.times_ms.isfinite().sum(1) for name, layer in zip(self.weights, trains, strict=True)}
 
     def update(self, batch: Batch) -> StepStats:
         """Take one step, and lift neurons that are silent where that is asked for."""

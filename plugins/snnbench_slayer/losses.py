@@ -31,7 +31,14 @@ def spike_time(spikes: Tensor, target: Tensor, *, response: AlphaKernel, backend
 
 
 def num_spikes(
-    spikes: Tensor, target: Tensor, window: range, *, scale: float = 1.0, response: AlphaKernel, backend: str
+    spikes: Tensor,
+    target: Tensor,
+    window: range,
+    *,
+    scale: float = 1.0,
+    response: AlphaKernel,
+    backend: str,
+    differentiate: bool = False,
 ) -> Tensor:
     """Compare numbers of spikes in a window, and want none outside.
 
@@ -48,15 +55,21 @@ def num_spikes(
         scale: factor on the second part.
         response: ε.
         backend: implementation of the kernels.
+        differentiate: send back the derivative of the loss instead, for spikes that are real numbers.
     """
     inside = slice(window.start, window.stop)
-    outside = spikes.detach().clone()
+    counted = spikes if differentiate else spikes.detach()
+    outside = counted.clone()
     outside[inside] = 0
-    error = alpha_filter(outside, alpha=response, backend=backend)
-    error[inside] += scale / len(window) * (spikes.detach()[inside].sum(0) - target)
-    # Only its gradient matters: the error's, through the filter.
-    sent_back = (error * alpha_filter(spikes, alpha=response, backend=backend)).sum()
-    return response.dt_ms * (0.5 * error.square().sum() + (sent_back - sent_back.detach()))
+    missing = torch.zeros_like(outside)
+    missing[inside] = scale / len(window) * (counted[inside].sum(0) - target)
+    error = alpha_filter(outside, alpha=response, backend=backend) + missing
+    loss = 0.5 * error.square().sum()
+    if not differentiate:
+        # Only its gradient matters: the error's, through the filter.
+        sent_back = (error * alpha_filter(spikes, alpha=response, backend=backend)).sum()
+        loss = loss + (sent_back - sent_back.detach())
+    return response.dt_ms * loss
 
 
 def regular_trains(counts: Tensor, window: range, n_steps: int) -> Tensor:

@@ -25,8 +25,9 @@ and far below the threshold, compared to the width of ρ: hence the large weight
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -48,16 +49,18 @@ from snnbench import (
     Task,
     tunable,
 )
-from snnbench.kernels import AlphaKernel, Surrogate, axonal_delay, index_spikes, srm
+from snnbench.kernels import AlphaKernel, Surrogate, axonal_delay, index_spikes, smooth_srm, srm
 from snnbench.layers import (
     SCHEDULES,
     GradientLearner,
     Probe,
     build_synapses,
     declare_input,
+    in_double,
     network_input,
     reads_events,
     sparse,
+    weights_by_layer,
 )
 from snnbench_slayer.losses import num_spikes, regular_trains, spike_time
 
@@ -175,11 +178,14 @@ class SRMNetwork(nn.Module):
         self.backend = context.backend
         self.event_density = context.event_density
         self.response = AlphaKernel(params.tau_response_ms, dt_ms, tolerance=tolerance)
-        self._fire = partial(
+        self._neuron: dict[str, Any] = {
+            "response": self.response,
+            "refractory": AlphaKernel(params.tau_refractory_ms, dt_ms, -params.refractory_scale * theta, tolerance),
+            "threshold": theta,
+        }
+        self._fire: Callable[[Tensor], Tensor] = partial(
             srm,
-            response=self.response,
-            refractory=AlphaKernel(params.tau_refractory_ms, dt_ms, -params.refractory_scale * theta, tolerance),
-            threshold=theta,
+            **self._neuron,
             surrogate=Surrogate("exponential", width, peak=dt_ms * params.surrogate_gain / width),
             attach_refractory=params.attach_refractory,
             backend=context.backend,
@@ -202,6 +208,16 @@ class SRMNetwork(nn.Module):
                 if params.delays
             }
         )
+
+    def weights_by_layer(self) -> dict[str, Tensor]:
+        """Return the weights that learn; see ``snnbench.layers.weights_by_layer``."""
+        return weights_by_layer(self.graph, self.synapses)
+
+    def smoothed(self, width: float) -> Self:
+        """Return a copy in float64 with sigmoids of this width, in thresholds, in place of steps; 0: steps."""
+        twin = in_double(self)
+        twin._fire = partial(smooth_srm, **self._neuron, width=width * self._neuron["threshold"])
+        return twin
 
     def forward(self, batch: Batch, probe: Probe | None = None) -> Tensor:
         """Return the output's spikes ``[T, B, classes]``; the probe sees each layer's as they are fired, not delayed.
@@ -252,6 +268,13 @@ class SlayerLearner(GradientLearner):
         stop_ms = task.duration_ms if params.window_stop_ms is None else min(params.window_stop_ms, task.duration_ms)
         self._window = range(round(params.window_start_ms / task.dt_ms), round(stop_ms / task.dt_ms))
         self._dt_ms = task.dt_ms
+        self._num_spikes = num_spikes
+
+    def smoothed(self, width: float) -> Self:
+        """Return the reference of gradients: the smoothed network, and a loss of which nothing is taken as a value."""
+        twin = super().smoothed(width)
+        twin._num_spikes = partial(num_spikes, differentiate=True)
+        return twin
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the error of the output's spikes, summed over the batch."""
@@ -262,7 +285,7 @@ class SlayerLearner(GradientLearner):
         if params.loss == "spike-time":
             target = regular_trains(target, self._window, batch.n_steps)
             return spike_time(spikes, target, response=response, backend=backend)
-        return num_spikes(spikes, target, self._window, response=response, backend=backend)
+        return self._num_spikes(spikes, target, self._window, response=response, backend=backend)
 
     def update(self, batch: Batch) -> StepStats:
         """Take one step, and bring delays that left their range back to its border."""

@@ -21,6 +21,7 @@ from snnbench.kernels.lif import RESETS, Reset, lif
 from snnbench.kernels.pool import pool
 from snnbench.kernels.recordings import gather_recordings, index_events
 from snnbench.kernels.recurrent_lif import recurrent_lif
+from snnbench.kernels.smooth import smooth_lif, smooth_srm
 from snnbench.kernels.spike_index import SpikeIndex
 from snnbench.kernels.spike_times import in_order, spike_times
 from snnbench.kernels.srm import srm
@@ -56,6 +57,8 @@ __all__ = [
     "pool",
     "recurrent_lif",
     "relu_learn",
+    "smooth_lif",
+    "smooth_srm",
     "spike_times",
     "split_weights",
     "srm",

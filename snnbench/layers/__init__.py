@@ -15,6 +15,7 @@ from snnbench.layers.losses import (
     rate_cross_entropy,
     rate_mse,
 )
+from snnbench.layers.smoothing import Smoothable, in_double, weights_by_layer
 from snnbench.layers.spiking import DeployedStack, LIFNeuron, LIFStack, Probe, declare_input
 from snnbench.layers.synapses import Synapse, build_synapses
 from snnbench.layers.trace import (
@@ -49,6 +50,7 @@ __all__ = [
     "LIFStack",
     "Probe",
     "Schedule",
+    "Smoothable",
     "Synapse",
     "TraceLearner",
     "TraceNeuron",
@@ -63,6 +65,7 @@ __all__ = [
     "default_pattern",
     "euler_decay",
     "fan_out",
+    "in_double",
     "initialise",
     "max_membrane_cross_entropy",
     "mean_membrane_cross_entropy",
@@ -77,4 +80,5 @@ __all__ = [
     "trace_count",
     "trace_distance",
     "trace_learner",
+    "weights_by_layer",
 ]

@@ -108,6 +108,7 @@ class AnalogLearner(GradientLearner):
     """Trains an ``AnalogNetwork`` on the time average of its input with cross-entropy, and deploys it as it is."""
 
     module: AnalogNetwork
+    no_reference = "it trains an analog network: none of its gradients goes through a spike"
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the cross-entropy of the logits."""

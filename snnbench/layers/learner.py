@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import torch
 from torch import nn
 
+from snnbench.layers.smoothing import Smoothable
 from snnbench.types import StepStats
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ SCHEDULES: dict[str, Schedule] = {"constant": constant, "cosine": cosine}
 class GradientLearner(ABC):
     """A learner whose step is one loss, one backward pass and one step of a torch optimiser.
 
-    A subclass writes ``loss`` and ``deploy``.
+    A subclass writes ``loss`` and ``deploy``. If its module is ``Smoothable``, as ``LIFStack`` is, its gradients can be
+    held against those of the smoothed network.
 
     Args:
         module: holds every parameter and buffer that training carries on.
@@ -99,6 +102,38 @@ class GradientLearner(ABC):
             nn.utils.clip_grad_norm_(self.module.parameters(), self.max_grad_norm)
         self.optimizer.step()
         return StepStats(loss.detach(), batch.size)
+
+    @property
+    def no_reference(self) -> str:
+        """Why its gradients cannot be held against a reference; empty if they can."""
+        return "" if isinstance(self.module, Smoothable) else "its network has no smoothed form"
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """The weights that learn, by layer: what ``gradients`` are the gradients of."""
+        return self._network.weights_by_layer()
+
+    def gradients(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the gradient of every layer's weights for a batch, before any clipping; nothing is changed."""
+        weights = self.weights
+        return dict(zip(weights, torch.autograd.grad(self.loss(batch), list(weights.values())), strict=True))
+
+    def smoothed(self, width: float) -> Self:
+        """Return the reference of gradients: this loss of the smoothed network, see ``Smoothable``. Do not train it."""
+        twin = copy.copy(self)
+        twin.module = self._network.smoothed(width)
+        return twin
+
+    def spike_counts(self, batch: Batch) -> dict[str, Tensor]:
+        """Return how often each neuron of each layer that spikes does so in each sample, ``[B, n]``."""
+        counts: dict[str, Tensor] = {}
+        self._network(batch, lambda layer, spikes: counts.update({layer: spikes.sum(0).flatten(1)}))
+        return counts
+
+    @property
+    def _network(self) -> Smoothable:
+        assert isinstance(self.module, Smoothable), self.no_reference
+        return self.module
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return copies of the module's and the optimiser's tensors, each with memory of its own.

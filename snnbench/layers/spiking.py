@@ -6,13 +6,14 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import torch
 from torch import nn
 
-from snnbench.kernels import Reset, SpikeIndex, Surrogate, exponential_filter, lif, recurrent_lif
+from snnbench.kernels import Reset, SpikeIndex, Surrogate, exponential_filter, lif, recurrent_lif, smooth_lif
 from snnbench.layers.events import network_input, reads_events, sparse
+from snnbench.layers.smoothing import in_double, weights_by_layer
 from snnbench.layers.synapses import Synapse
 
 if TYPE_CHECKING:
@@ -64,6 +65,9 @@ class LIFStack(nn.Module):
         backend: implementation of the kernels.
         event_density: up to this many spikes per neuron and step, a layer that ``reads_events`` adds up the weights of
             those that fired instead of multiplying zeros.
+
+    Attributes:
+        smoothing: width of the sigmoids in place of steps, in thresholds; None: neurons fire, as in all training.
     """
 
     def __init__(
@@ -83,6 +87,17 @@ class LIFStack(nn.Module):
         self.decoder = decoder
         self.backend = backend
         self.event_density = event_density
+        self.smoothing: float | None = None
+
+    def weights_by_layer(self) -> dict[str, Tensor]:
+        """Return the weights that learn; see ``snnbench.layers.weights_by_layer``."""
+        return weights_by_layer(self.graph, self.synapses)
+
+    def smoothed(self, width: float) -> Self:
+        """Return a copy in float64 with sigmoids of this width, in thresholds, in place of steps; 0: steps."""
+        twin = in_double(self)
+        twin.smoothing = width
+        return twin
 
     def forward(self, batch: Batch, probe: Probe | None = None) -> Tensor:
         """Return the output ``[T, B, classes]``: spikes or membrane potentials.
@@ -104,7 +119,10 @@ class LIFStack(nn.Module):
                 return exponential_filter(current, decay=self.neuron.decay, backend=self.backend)
             if following is not None and reads_events(following, event_density=density, backend=self.backend):
                 index = SpikeIndex.empty(current.shape)
-            if layer.recurrent:
+            if self.smoothing is not None:
+                recurrent = synapse.get_parameter("recurrent_weight") if layer.recurrent else None
+                x = self._smooth(current, recurrent, self.smoothing)
+            elif layer.recurrent:
                 kernel = partial(recurrent_lif, weight=synapse.get_parameter("recurrent_weight"))
                 x = self._fired(kernel, current, index, overwrite=not constant)
             else:
@@ -113,6 +131,17 @@ class LIFStack(nn.Module):
             if probe is not None:
                 probe(layer.name, x)
         return x
+
+    def _smooth(self, current: Tensor, recurrent: Tensor | None, width: float) -> Tensor:
+        neuron = self.neuron
+        return smooth_lif(
+            current,
+            decay=neuron.decay,
+            threshold=neuron.threshold,
+            reset=neuron.reset,
+            width=width * neuron.threshold,
+            recurrent=recurrent,
+        )
 
     def _spikes(self, current: Tensor, index: SpikeIndex | None, *, overwrite: bool) -> Tensor:
         return self._fired(lif, current, index, overwrite=overwrite)

@@ -152,6 +152,11 @@ class TraceStack(LIFStack):
         alpha = self.neuron.trace_decay
         return exponential_filter(self(batch, probe), decay=alpha, gain=1 - alpha, backend=self.backend)
 
+    def _smooth(self, current: Tensor, recurrent: Tensor | None, width: float) -> Tensor:
+        alpha = self.neuron.trace_decay
+        filtered = exponential_filter(current, decay=alpha, gain=1 - alpha, backend=self.backend)
+        return super()._smooth(filtered, recurrent, width)
+
     def _spikes(self, current: Tensor, index: SpikeIndex | None, *, overwrite: bool) -> Tensor:  # noqa: ARG002
         return self.neuron.spikes(current, index, self.backend)
 
