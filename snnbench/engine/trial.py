@@ -20,31 +20,27 @@ import torch
 from torch import Tensor
 
 from snnbench.engine.clock import StepClock, synchronise
-from snnbench.engine.data import TaskData
 from snnbench.engine.graphs import CapturedSteps
 from snnbench.engine.measures import collapse_reason, decide, measure
 from snnbench.engine.memory import large_blocks_given_back
 from snnbench.engine.provenance import OtherWork, provenance
 from snnbench.engine.recorder import CountingRecorder, RasterRecorder, SilentRecorder
+from snnbench.engine.setup import Setup
 from snnbench.errors import ContractError
-from snnbench.layers import reads_events
 from snnbench.plugins import Host
-from snnbench.rule import Context, Deployed, Learner, Rule, checked_params
+from snnbench.rule import Deployed, Learner
 from snnbench.types import (
     METRICS,
     Batch,
     Budget,
     Events,
-    InputForm,
     Named,
-    Network,
     Result,
     SpikeRecord,
     Status,
     StepStats,
     Trial,
     canonical_json,
-    derive_seed,
 )
 
 EVALUATION_BATCH = 256
@@ -153,7 +149,7 @@ def _check_json(result: Result) -> None:
         ) from error
 
 
-class _Run:
+class _Run(Setup):
     """The state of one trial while it runs."""
 
     def __init__(
@@ -168,33 +164,10 @@ class _Run:
         *,
         own_process: bool,
     ) -> None:
-        self.trial = trial
+        super().__init__(trial, host, data_dir, logger, log_folder)
         self.code = code
         self.on_epoch = on_epoch
         self.own_process = own_process
-        self.device = torch.device(trial.device)
-        self.rule: Rule = host.rule(trial.rule).value()
-        encoding = host.encoding(trial.task.encoding.name).value()
-        self.real_valued = encoding.real_valued
-        self.network = Network(trial.network)
-        self.graph = self.rule.graph(trial.task, self.network)
-        self.params = checked_params(trial.rule, self.rule.Params, trial.params)
-        self.context = Context(
-            trial.seed, self.device, torch.float32, trial.backend, logger, log_folder, trial.event_density
-        )
-        self.data = TaskData(
-            host.make_dataset(trial.task.dataset),
-            encoding,
-            trial.task,
-            data_dir=data_dir,
-            seed=trial.seed,
-            form=self._input_form(),
-            device=self.device,
-            dtype=self.context.dtype,
-            event_density=trial.event_density,
-        )
-        if not len(self.data.test):
-            raise ContractError(f"the dataset {trial.task.dataset} has no test samples")
         self.curves = _Curves()
         self.best_accuracy = -math.inf
         self.best_state: Mapping[str, Tensor] = {}
@@ -205,36 +178,20 @@ class _Run:
         self._warm_up()
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        learner = self._build()
+        learner = self.build()
         try:
             self._train(learner)
         except _DivergedError as error:
             return self._outcome("diverged", str(error), {}, {}, {}, {})
         return self._deploy_and_measure(learner)
 
-    def _build(self) -> Learner:
-        # Rules draw from context.generator; this makes one that draws from torch's own generator repeatable too.
-        torch.manual_seed(derive_seed("global", self.trial.seed))
-        return self.rule.build(self.network, self.trial.task, self.params, self.context)
-
     def _warm_up(self) -> None:
         """Run a few steps on a learner that is thrown away, so that compilation and allocation are not measured."""
-        learner = self._build()
-        batches = self.data.training_batches(0, self._batch_size)
+        learner = self.build()
+        batches = self.data.training_batches(0, self.batch_size)
         for batch in itertools.islice(batches, WARM_UP_STEPS):
             learner.train_step(batch, 0.0)
         synchronise(self.device)
-
-    def _input_form(self) -> InputForm:
-        """The form that the rule asks for; steps only where the first layer reads them."""
-        form = self.rule.info.input_form
-        density, backend = self.trial.event_density, self.trial.backend
-        reads = reads_events(self.graph.layers[0], event_density=density, backend=backend)
-        return "dense" if form == "steps" and not reads else form
-
-    @property
-    def _batch_size(self) -> int:
-        return int(self.trial.params["batch_size"])
 
     # --- training ---
 
@@ -242,7 +199,7 @@ class _Run:
         clock = StepClock(self.device)
         self.captured = self.trial.cuda_graph and getattr(learner, "capturable", False)
         step = CapturedSteps(learner, self.device).train_step if self.captured else learner.train_step  # type: ignore[arg-type]
-        budget = _BudgetMeter(self.trial.budget, len(self.data.train), self._batch_size)
+        budget = _BudgetMeter(self.trial.budget, len(self.data.train), self.batch_size)
         for epoch in itertools.count():
             self._train_epoch(step, epoch, clock, budget)
             last = budget.spent(clock)
@@ -257,7 +214,7 @@ class _Run:
     ) -> None:
         losses: list[Tensor] = []
         total, count = 0.0, 0
-        for batch in self.data.training_batches(epoch, self._batch_size):
+        for batch in self.data.training_batches(epoch, self.batch_size):
             progress = budget.progress(clock)
             clock.start()
             stats = step(batch, progress)
