@@ -277,24 +277,26 @@ def _trials(
         lambda: dataset.digest(machine.data_dir),
         passes=UsageError,  # missing data, which the user can mend
     )
-    for split, seed in itertools.product(splits_named(info, section.split), choose.seeds or suite.suite.seed_list):
-        trial = Trial(
-            rule=rule.info.name,
-            params=params,
-            task=replace(task, split=split),
-            network=str(network),
-            seed=seed,
-            budget=Budget(**suite.budget.model_dump()),
-            dataset_digest=dataset_digest,
-            device=machine.device,
-            backend=default_backend(machine.device),
-            threads=machine.threads,
-            event_density=suite.compute.event_density if machine.device == "cpu" else 0.0,
-            cuda_graph=suite.compute.cuda_graph and machine.device == "cuda",
-            selection=suite.protocol.selection,
-            track=suite.protocol.track,
-        )
-        yield trial, code, reason
+    some = Trial(
+        rule=rule.info.name,
+        params=params,
+        task=task,
+        network=str(network),
+        seed=0,
+        budget=Budget(**suite.budget.model_dump()),
+        dataset_digest=dataset_digest,
+        device=machine.device,
+        backend=default_backend(machine.device),
+        threads=machine.threads,
+        event_density=suite.compute.event_density if machine.device == "cpu" else 0.0,
+        cuda_graph=suite.compute.cuda_graph and machine.device == "cuda",
+        selection=suite.protocol.selection,
+        track=suite.protocol.track,
+    )
+    for split in splits_named(info, section.split):
+        of_split = replace(task, split=split)
+        for seed in choose.seeds or suite.suite.seed_list:
+            yield replace(some, task=of_split, seed=seed), code, reason
 
 
 def _compare(
