@@ -2,6 +2,7 @@
 
 - ``intervals``: of a mean over seeds, of one model's accuracy over test samples.
 - ``paired``: two rules over the seeds that both have.
+- ``published``: our mean and a figure that somebody published.
 - ``samples``: trained models on the same test samples.
 - ``tasks``: rules over many tasks.
 
@@ -28,6 +29,13 @@ from snnbench.records.statistics.paired import (
     smallest_p,
     wilcoxon_p,
 )
+from snnbench.records.statistics.published import (
+    LEAST_SEEDS,
+    Agreement,
+    Figure,
+    compare_with_figure,
+    seeds_to_decide,
+)
 from snnbench.records.statistics.samples import (
     compare_on_samples,
     compare_over_seeds_and_samples,
@@ -45,9 +53,12 @@ from snnbench.records.statistics.tasks import (
 )
 
 __all__ = [
+    "LEAST_SEEDS",
     "LEVEL",
     "Aggregate",
+    "Agreement",
     "Comparison",
+    "Figure",
     "Interval",
     "Profile",
     "Ranks",
@@ -55,6 +66,7 @@ __all__ = [
     "compare_on_samples",
     "compare_over_seeds",
     "compare_over_seeds_and_samples",
+    "compare_with_figure",
     "holm",
     "interquartile_mean",
     "mcnemar_p",
@@ -64,6 +76,7 @@ __all__ = [
     "probability_of_improvement",
     "rank_rules",
     "seeds_needed",
+    "seeds_to_decide",
     "sign_flip_p",
     "smallest_difference",
     "smallest_p",
