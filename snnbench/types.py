@@ -397,8 +397,9 @@ class Trial:
     @functools.cached_property
     def row(self) -> str:
         """Digest of what is the same for all seeds, and all folds of a split: of a row of the leaderboard."""
+        data = self.to_json()
         split, _, _ = self.task.split.partition(":")
-        return dataclasses.replace(self, seed=0, task=dataclasses.replace(self.task, split=split)).key
+        return digest({**data, "seed": 0, "task": {**data["task"], "split": split}})
 
     def to_json(self) -> dict[str, Any]:
         """Return the trial as JSON data."""
