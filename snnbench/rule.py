@@ -90,6 +90,8 @@ class RuleInfo:
             (``snnbench.layers.reads_events``) and few units have any; or lists of ``events``.
         control: a control row, not a learning rule to be ranked.
         recurrent: it trains networks with recurrent layers, too.
+        knob: what trades its accuracy for operations: a parameter, or ``n_steps``; None where nothing does. Rows that
+            differ in it alone are one curve of operating points.
     """
 
     name: str
@@ -101,6 +103,7 @@ class RuleInfo:
     input_form: InputForm = "dense"
     control: bool = False
     recurrent: bool = False
+    knob: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

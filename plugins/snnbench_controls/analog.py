@@ -45,7 +45,8 @@ def analog_learner(graph: Graph, params: AnalogParams, context: Context, *, batc
 class Ann(Rule):
     """The same graph with rectified linear units and average pools: what the graph can do where spikes cost nothing.
 
-    It is trained with cross-entropy on the time average of the input.
+    It is trained with cross-entropy on the time average of the input. It has no knob: without spikes, the graph alone
+    says what an answer costs.
     """
 
     info = RuleInfo(
@@ -71,7 +72,10 @@ class Ann(Rule):
 
 
 class Linear(Rule):
-    """Softmax regression on the time average of the input: what the task gives away without any hidden layer."""
+    """Softmax regression on the time average of the input: what the task gives away without any hidden layer.
+
+    It has no knob: every answer costs one product a weight.
+    """
 
     info = RuleInfo(
         name="linear",

@@ -40,6 +40,7 @@ class FrozenHidden(Rule):
         decoders=("membrane-mean",),
         input_form="steps",
         control=True,
+        knob="n_steps",
     )
 
     class Params(RuleParams):

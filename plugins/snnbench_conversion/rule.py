@@ -53,6 +53,7 @@ class Conversion(Rule):
         decoders=("membrane-mean",),
         paper="Bu et al., Optimal ANN-SNN conversion for high-accuracy and ultra-low-latency SNNs, ICLR 2022",
         url="https://openreview.net/forum?id=7B3IJMM1k_M",
+        knob="n_steps",
     )
 
     class Params(RuleParams):

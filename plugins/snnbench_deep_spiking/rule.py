@@ -45,6 +45,7 @@ class DeepSpiking(Rule):
         decoders=("membrane-mean",),
         paper="O'Connor, Welling: Deep Spiking Networks. 2016",
         url="https://arxiv.org/abs/1602.08323",
+        knob="n_steps",
     )
 
     class Params(RuleParams):

@@ -43,6 +43,7 @@ def _info(name: str, summary: str, paper: str, url: str) -> RuleInfo:
         input_form="steps",
         paper=paper,
         url=url,
+        knob="n_steps",
     )
 
 

@@ -80,6 +80,7 @@ class MultispikeRule(Rule):
         paper="Bacho, Chu: Exploring trade-offs in spiking neural networks. Neural Computation 2023",
         url="https://arxiv.org/abs/2212.09500",
         input_form="events",
+        knob="true_count",
     )
 
     class Params(RuleParams):

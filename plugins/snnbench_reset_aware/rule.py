@@ -40,6 +40,7 @@ class ResetAwareRule(Rule):
         input_form="steps",
         paper="Yang: Temporal Surrogate Back-propagation for Spiking Neural Networks. 2020",
         url="https://arxiv.org/abs/2011.09964",
+        knob="n_steps",
     )
 
     class Params(RuleParams):

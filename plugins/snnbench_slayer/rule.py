@@ -82,6 +82,7 @@ class SlayerRule(Rule):
         input_form="steps",
         paper="Shrestha, Orchard: SLAYER: Spike Layer Error Reassignment in Time. NeurIPS 2018",
         url="https://arxiv.org/abs/1810.08646",
+        knob="true_rate",
     )
 
     class Params(RuleParams):

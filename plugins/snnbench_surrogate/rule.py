@@ -51,6 +51,7 @@ class SurrogateRule(Rule):
         recurrent=True,
         paper="Neftci, Mostafa, Zenke: Surrogate gradient learning in spiking neural networks. IEEE SPM 2019",
         url="https://arxiv.org/abs/1901.09948",
+        knob="spike_l1",
     )
 
     class Params(RuleParams):

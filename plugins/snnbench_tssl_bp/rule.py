@@ -46,6 +46,7 @@ class TsslBpRule(Rule):
         input_form="steps",
         paper="Zhang, Li: Temporal Spike Sequence Learning via Backpropagation for Deep SNNs. NeurIPS 2020",
         url="https://arxiv.org/abs/2002.10085",
+        knob="n_steps",
     )
 
     class Params(RuleParams):

@@ -291,6 +291,8 @@ def description_is_complete(case: RuleCase) -> Iterator[str]:
         yield f"the decoders are {info.decoders}; legal: {', '.join(get_args(Decoder))}"
     if info.input_form not in get_args(InputForm):
         yield f"the input form is {info.input_form!r}; legal: {', '.join(get_args(InputForm))}"
+    if info.knob not in (None, "n_steps", *case.rule.Params.model_fields):
+        yield f"the knob {info.knob!r} is neither a parameter nor n_steps"
     deployed = case.learned.deployed
     if deployed.decoder not in info.decoders:
         yield f"the deployed network uses the decoder {deployed.decoder}, and the rule declares {info.decoders}"

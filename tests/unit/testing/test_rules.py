@@ -91,6 +91,12 @@ class Undescribed(Sound):
     info = replace(Sound.info, name="Un Described", summary="", paper="", decoders=("membrane-max",))
 
 
+class Unturnable(Sound):
+    """Its knob is none of its parameters."""
+
+    info = replace(Sound.info, knob="volume")
+
+
 class OutOfRange(Sound):
     """A default outside its range, and other parameters are taken."""
 
@@ -196,6 +202,7 @@ class Peeks(Wrapper):
 
 BREACHES: list[tuple[str, Any]] = [
     ("description_is_complete", Undescribed),
+    ("description_is_complete", Unturnable),
     ("parameters_are_declared", OutOfRange),
     ("step_stats_are_valid", with_learner(AttachedLoss)),
     ("step_stats_are_valid", with_learner(ChangesBatch)),
