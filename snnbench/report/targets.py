@@ -6,13 +6,17 @@ source says; its keys hold for all of its targets, and a target may give any of 
     [[report]]
     rule = "tssl-bp"
     source = "Zhang and Li, NeurIPS 2020, README of the authors' code"
-    protocol = "best epoch by test accuracy; 100 epochs"
-    input = "direct"
+    protocol = "best epoch by test accuracy, of 100; Fashion-MNIST is normalised with MNIST's constants"
+    selection = "best-test"
+    epochs = 100
+    input = "direct[mean=0.1307,std=0.3081]"
     target = [
       { dataset = "fashion-mnist", network = "400-400", n_steps = 5, mean = 0.8975, n_runs = 5, unconfirmed = [] },
     ]
 
-``unconfirmed`` has no default: whoever writes a figure down says whether it was read in the source that is named.
+What the source does not say is left out. ``unconfirmed`` has no default: whoever writes a figure down says whether it
+was read in the source that is named. ``snnbench verify`` (``snnbench.report.verify``) compares, key by key, what a
+target says with our results; what our terms cannot say is said in words, and is then the same as nothing of ours.
 """
 
 from __future__ import annotations
@@ -25,9 +29,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 
-from snnbench.errors import PluginError, UsageError, unknown_name
+from snnbench.errors import ParameterError, PluginError, UsageError, unknown_name
 from snnbench.plugins import Host, Origin, Provided, attempt
-from snnbench.rule import Rule
+from snnbench.records.statistics import Figure
+from snnbench.rule import Rule, RuleParams, checked_params
+from snnbench.types import Selection
 
 FILE = "targets.toml"
 
@@ -41,16 +47,26 @@ class PaperTarget(BaseModel):
     Attributes:
         rule: name of the rule.
         dataset: our name of the dataset, also of one that no plugin provides.
-        network: hidden layers, in our notation where it can say them; None: the source does not say.
-        n_steps: time steps of a sample; None: the source does not say.
-        input: encoding, or in words how samples become spikes or currents.
+        params: parameters of our rule that make it what the source is about, such as its loss. Only results that have
+            them are held against the target.
+        network: hidden layers, in our notation or in words; ``none``: there are none. None, as for all of the
+            following: the source does not say.
+        n_steps: time steps of a sample.
+        dt_ms: length of a step.
+        input: encoding, as ``name[param=value]``, or in words how samples become spikes or currents.
+        epochs: passes over the training samples, or in words how long it was trained.
+        selection: which epoch's accuracy it is.
+        augment: of training samples, as in a suite, or in words.
+        train_samples: samples that it was trained on.
+        split: of the dataset. A source that does not speak of it means the official one.
+        unlike: in words, what our rule cannot be made to do, so that nothing of ours is comparable.
         measure: what the figures are; a fraction of 1.
         mean: over runs; of a source that gives a single figure, that figure.
         sd: standard deviation over runs.
         best: best run.
         n_runs: runs behind mean and sd.
         source: citation, and where the figure stands.
-        protocol: how the epoch was chosen, and what else distinguishes it from other protocols.
+        protocol: for the reader, how the epoch was chosen, and what else distinguishes it from other protocols.
         unconfirmed: the fields above that could not be read in the source. They are not facts.
     """
 
@@ -58,9 +74,17 @@ class PaperTarget(BaseModel):
 
     rule: Text
     dataset: Text
+    params: Mapping[str, Any] = Field(default_factory=dict)
     network: Text | None = None
     n_steps: int | None = Field(None, ge=1)
+    dt_ms: float | None = Field(None, gt=0)
     input: Text | None = None
+    epochs: Annotated[int, Field(ge=1)] | Text | None = None
+    selection: Selection | None = None
+    augment: Text | None = None
+    train_samples: int | None = Field(None, ge=1)
+    split: Text = "official"
+    unlike: Text | None = None
     measure: Literal["test_accuracy"] = "test_accuracy"
     mean: Fraction | None = None
     sd: Fraction | None = None
@@ -68,13 +92,44 @@ class PaperTarget(BaseModel):
     n_runs: int | None = Field(None, ge=1)
     source: Text
     protocol: Text
-    unconfirmed: tuple[Literal["network", "n_steps", "input", "mean", "sd", "best", "n_runs", "protocol"], ...]
+    unconfirmed: tuple[
+        Literal[
+            "network",
+            "n_steps",
+            "dt_ms",
+            "input",
+            "epochs",
+            "selection",
+            "augment",
+            "train_samples",
+            "mean",
+            "sd",
+            "best",
+            "n_runs",
+            "protocol",
+        ],
+        ...,
+    ]
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def confirmed(self) -> bool:
         """Whether all of it was read in the source."""
         return not self.unconfirmed
+
+    @property
+    def figure(self) -> Figure | None:
+        """The mean with as much of its spread as was read in the source; None where there is only a best run."""
+        if self.mean is None:
+            return None
+        known = {name: getattr(self, name) for name in ("sd", "n_runs") if name not in self.unconfirmed}
+        return Figure(self.mean, known.get("sd"), known.get("n_runs"))
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What is unconfirmed and a verdict would rest on: not the spread, which a verdict can do without."""
+        spared = {"sd", "n_runs"} if self.mean is None else {"sd", "n_runs", "best"}
+        return tuple(name for name in self.unconfirmed if name not in spared)
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -107,7 +162,7 @@ def paper_targets(host: Host, rule: str) -> tuple[PaperTarget, ...]:
     folder = _package_folder(provided)
     if folder is None or not (folder / FILE).is_file():
         return ()
-    legal = [name for name, other in host.rules.items() if _package_folder(other) == folder]
+    legal = {name: other.value.Params for name, other in host.rules.items() if _package_folder(other) == folder}
     read = functools.partial(_read, folder / FILE, provided.origin, legal)
     return tuple(target for target in attempt(provided.origin, f"{FILE} cannot be read", read) if target.rule == rule)
 
@@ -117,7 +172,7 @@ def _package_folder(provided: Provided[type[Rule]]) -> Path | None:
     return min(packages, key=lambda folder: len(folder.parts), default=None)
 
 
-def _read(path: Path, origin: Origin, rules: list[str]) -> list[PaperTarget]:
+def _read(path: Path, origin: Origin, rules: Mapping[str, type[RuleParams]]) -> list[PaperTarget]:
     content = tomllib.loads(path.read_text(encoding="utf-8"))
     for key in content:
         if key != "report":
@@ -130,6 +185,10 @@ def _read(path: Path, origin: Origin, rules: list[str]) -> list[PaperTarget]:
             target = _validate({**shared, **own}, place, origin)
             if target.rule not in rules:
                 raise _refusal(origin, f"{place}.rule", unknown_name("rule of this plugin", target.rule, rules))
+            try:
+                checked_params(target.rule, rules[target.rule], target.params)
+            except ParameterError as error:
+                raise _refusal(origin, f"{place}.params", error) from None
             targets.append(target)
     return targets
 
