@@ -433,7 +433,7 @@ def test_samples_are_made_once_for_each_key(tmp_path: Path) -> None:
     assert all(path.name.startswith("some-set-") for path in (tmp_path / "cache").iterdir())
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(st.data())
 def test_damage_is_never_returned(tmp_path: Path, data: st.DataObject) -> None:
     cached(tmp_path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from snnbench_events.denoise import denoised
@@ -43,7 +43,6 @@ def frames(samples: EventSamples, shape: tuple[int, int, int]) -> np.ndarray:
     return summed.reshape(n, *shape)
 
 
-@settings(deadline=None)
 @given(samples=recordings(), factor=st.integers(1, SIDE + 1), merge=st.booleans())
 def test_a_merged_pixel_has_the_events_of_all_of_its_pixels(samples: EventSamples, factor: int, merge: bool) -> None:
     found = coarser(samples, SIDE, factor, merge_polarities=merge)
@@ -58,7 +57,6 @@ def test_a_merged_pixel_has_the_events_of_all_of_its_pixels(samples: EventSample
     assert found.index.dtype == np.int16
 
 
-@settings(deadline=None)
 @given(samples=recordings(), step_us=st.integers(1, 50_000))
 def test_times_are_floored_to_a_grid(samples: EventSamples, step_us: int) -> None:
     found = on_grid(samples, step_us)
@@ -79,7 +77,6 @@ def supported(samples: EventSamples, side: int, window_us: int) -> list[bool]:
     return kept
 
 
-@settings(deadline=None)
 @given(samples=recordings(), window_us=st.sampled_from([1, 30, 1000, 20_000, 10_000_000]))
 def test_denoised_equals_a_loop_over_pairs(samples: EventSamples, window_us: int) -> None:
     kept = np.array(supported(samples, SIDE, window_us), bool)
@@ -107,7 +104,6 @@ def test_denoised_keeps_what_tonic_keeps_by_four_of_the_eight_pixels() -> None:
     assert len(ours) < n
 
 
-@settings(deadline=None)
 @given(
     samples=recordings(side=34),
     factor=st.sampled_from([1, 2, 3, 34]),

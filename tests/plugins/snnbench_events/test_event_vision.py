@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from snnbench_events.aedat import read_aedat2, read_aedat31
 from snnbench_events.vision import Cifar10Dvs, DvsGesture, NMnist
@@ -193,7 +193,6 @@ def read_back(path: Path, reader: Callable[[Path], tuple[np.ndarray, ...]]) -> l
 EVENTS = st.lists(st.tuples(st.integers(0, 2**31 - 1), st.integers(0, 127), st.integers(0, 127), st.integers(0, 1)))
 
 
-@settings(deadline=None)
 @given(events=EVENTS, size=st.integers(1, 5))
 def test_aedat31_is_read_back(tmp_path_factory: pytest.TempPathFactory, events: list[Event], size: int) -> None:
     path = write(tmp_path_factory.getbasetemp() / "back.aedat", aedat31(events, size))
@@ -317,7 +316,6 @@ def address(x: int, y_from_below: int, polarity: int) -> int:
     return y_from_below << 8 | x << 1 | polarity
 
 
-@settings(deadline=None)
 @given(events=EVENTS)
 def test_aedat2_is_read_back(tmp_path_factory: pytest.TempPathFactory, events: list[Event]) -> None:
     content = aedat2([(address(x, 127 - y, p), t) for t, x, y, p in events])

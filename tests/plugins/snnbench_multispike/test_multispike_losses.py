@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from snnbench_multispike.losses import first_spike, spike_count
 
@@ -33,7 +33,6 @@ def test_first_spikes_by_hand(first: list[float], label: int, loss: float, error
     assert not times.grad[0, 1].any(), "only first spikes decide"
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.floats(0.0, 5.0), min_size=3, max_size=3), min_size=1, max_size=4), st.floats(0.05, 3.0))
 def test_first_spikes_against_torchs_own_cross_entropy(rows: list[list[float]], tau: float):
     labels = torch.arange(len(rows)) % 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from snnbench_multispike.trains import merge, unfold
 from torch.nn import functional
@@ -47,7 +47,6 @@ def spikes(draw: st.DrawFn) -> torch.Tensor:
     return torch.rand(draw(st.integers(1, 3)), 4, channels, height, width, generator=generator) < density
 
 
-@settings(deadline=None)
 @given(spikes(), st.integers(2, 3))
 def test_merging_is_a_sum_over_windows(train: torch.Tensor, kernel: int):
     layer = layers(f"{kernel}a", tuple(train.shape[2:]))
@@ -58,7 +57,6 @@ def test_merging_is_a_sum_over_windows(train: torch.Tensor, kernel: int):
     assert ascending(merged)
 
 
-@settings(deadline=None)
 @given(spikes(), st.integers(1, 3), st.integers(0, 2))
 def test_unfolding_and_one_dense_layer_are_a_convolution(train: torch.Tensor, kernel: int, padding: int):
     layer = layers(f"4c{kernel}p{padding}", tuple(train.shape[2:]))

@@ -61,7 +61,7 @@ def test_a_click_is_loudest_in_its_own_hop(at_hop: int) -> None:
     np.testing.assert_array_equal(values.any(1), near)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(1e-6, 1e6), st.integers(0, 2**32 - 1))
 def test_loudness_of_the_recording_does_not_matter(factor: float, seed: int) -> None:
     sound = np.random.default_rng(seed).normal(size=2000)
@@ -105,7 +105,6 @@ def test_times_are_exact_within_a_hop() -> None:
     np.testing.assert_array_equal(bands, [1, 1])
 
 
-@settings(deadline=None)
 @given(
     st_numpy.arrays(float, st.tuples(st.integers(0, 12), st.integers(1, 5)), elements=st.floats(0, 1)),
     st.floats(1, 2000),

@@ -113,7 +113,7 @@ def test_single_precision_does_not_drift(tolerance):
     assert ((y - expected)[-100:].abs() / expected[-100:]).max() <= 1e-6
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     n_steps=st.integers(1, 40),
     tau_ms=st.floats(0.5, 20),

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
@@ -27,7 +27,6 @@ def fired(spikes):
     return [row.nonzero().flatten().tolist() for row in spikes.flatten(2).flatten(0, 1)]
 
 
-@settings(deadline=None)  # the first call compiles
 @given(
     sizes=st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(1, 40), st.integers(1, 9)),
     density=st.sampled_from([0.0, 0.02, 0.3, 1.0]),

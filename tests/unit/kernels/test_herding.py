@@ -62,7 +62,7 @@ def relu_gradient(inputs, labels, weights, sizes):
 
 
 @both
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(stream=streams)
 def test_signed_spikes_stay_within_a_half_of_what_came_in(backend, stream):
     x = tensor(stream)[:, None, None]
@@ -70,7 +70,7 @@ def test_signed_spikes_stay_within_a_half_of_what_came_in(backend, stream):
 
 
 @both
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(stream=streams)
 def test_rectified_spikes_are_the_running_maximum(backend, stream):
     x = tensor(stream)[:, None, None]

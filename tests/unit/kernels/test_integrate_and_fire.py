@@ -56,7 +56,7 @@ def test_hand_worked_trains(z, half, zero):
     assert train([z] * 4, threshold=1.0, initial_share=NONE, reset="hard") == hard
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(levels=st.integers(1, 12), k=st.integers(-400, 800), power=st.integers(-2, 2))
 def test_half_a_threshold_rounds_half_up_when_steps_equal_levels(levels, k, power):
     theta, z = 2.0**power, k / 256
@@ -117,7 +117,7 @@ sixteenths = st.integers(-48, 48).map(lambda k: k / 16)
 shares = st.sampled_from([0.0, 0.25, 0.5, 0.75])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(currents=st.lists(sixteenths, min_size=1, max_size=16), share=shares)
 def test_count_never_exceeds_what_excitation_allows(currents, share):
     theta = 2.0
@@ -126,7 +126,7 @@ def test_count_never_exceeds_what_excitation_allows(currents, share):
     assert count <= min(len(currents), (share * theta + excitation) // theta)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     currents=st.lists(st.integers(0, 32).map(lambda k: k / 16), min_size=1, max_size=16), share=shares, data=st.data()
 )
@@ -150,7 +150,7 @@ def test_unevenness(currents, expected):
     assert train(currents, threshold=1.0, initial_share=NONE) == expected
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(currents=st.lists(sixteenths, min_size=1, max_size=16), power=st.integers(-3, 3), share=shares)
 def test_scaling_currents_and_threshold_by_a_power_of_two_changes_no_spike(currents, power, share):
     scaled = train([2.0**power * current for current in currents], threshold=2.0**power, initial_share=share)

@@ -37,7 +37,7 @@ def offsets_of(lists):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(recordings=recordings(), data=st.data())
 def test_recordings_are_gathered(backend, recordings, data):
     times_us, index = recordings
@@ -61,7 +61,7 @@ def test_recordings_are_gathered(backend, recordings, data):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("distinct", [False, True])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(recordings=recordings())
 def test_events_are_indexed_by_step(backend, distinct, recordings):
     times_us, index = recordings

@@ -11,7 +11,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 
 from snnbench import BackendError, Events, ParameterError
 from snnbench.kernels import in_order, spike_times
@@ -507,7 +507,6 @@ def train_of(pairs, weights, taus, shift=0.0, scale=1.0):
 
 
 @pytest.mark.parametrize("ratio", RATIOS)
-@settings(deadline=None)  # the first call may compile
 @given(pairs=inputs, weights=weights, shift=st.integers(1, 1000))
 def test_later_inputs_give_later_spikes(ratio, pairs, weights, shift):
     found, *_ = train_of(pairs, weights, RATIOS[ratio])
@@ -516,7 +515,6 @@ def test_later_inputs_give_later_spikes(ratio, pairs, weights, shift):
 
 
 @pytest.mark.parametrize("ratio", RATIOS)
-@settings(deadline=None)  # the first call may compile
 @given(pairs=inputs, weights=weights)
 def test_input_times_move_every_spike_by_as_much(ratio, pairs, weights):
     found, _, times, weight = train_of(pairs, weights, RATIOS[ratio])
@@ -525,7 +523,6 @@ def test_input_times_move_every_spike_by_as_much(ratio, pairs, weights):
 
 
 @pytest.mark.parametrize("ratio", RATIOS)
-@settings(deadline=None)  # the first call may compile
 @given(pairs=inputs, weights=weights, exponent=st.integers(-20, 20))
 def test_the_unit_of_weights_changes_nothing(ratio, pairs, weights, exponent):
     found, *_ = train_of(pairs, weights, RATIOS[ratio])
@@ -534,7 +531,6 @@ def test_the_unit_of_weights_changes_nothing(ratio, pairs, weights, exponent):
 
 
 @pytest.mark.parametrize("ratio", RATIOS)
-@settings(deadline=None)  # the first call may compile
 @given(pairs=inputs, weights=weights, order=st.randoms(use_true_random=False))
 def test_inputs_at_one_time_come_in_any_order(ratio, pairs, weights, order):
     pairs = [(time // 8 * 8, i) for time, i in pairs]  # few different times
@@ -545,7 +541,6 @@ def test_inputs_at_one_time_come_in_any_order(ratio, pairs, weights, order):
     assert torch.equal(truncated, truncated_again)
 
 
-@settings(deadline=None)  # the first call may compile
 @given(
     times=st.lists(st.lists(st.lists(st.floats(-1e6, 1e6, width=32), max_size=5), min_size=3, max_size=3), max_size=4),
     dtype=st.sampled_from([torch.float32, torch.float64]),

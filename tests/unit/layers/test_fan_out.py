@@ -37,7 +37,7 @@ tokens = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     shape=st.tuples(st.integers(1, 2), st.integers(3, 9), st.integers(3, 9)),
     hidden=st.lists(tokens, max_size=4),

@@ -3,7 +3,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -112,7 +112,6 @@ def test_sign_flips_by_hand(differences, p):
     assert sign_flip_p(differences) == pytest.approx(p, rel=1e-12)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-20, 20), min_size=2, max_size=8))
 def test_sign_flips_are_counted(differences):
     flips = product((1, -1), repeat=len(differences))
@@ -122,7 +121,6 @@ def test_sign_flips_are_counted(differences):
     assert sign_flip_p([-d for d in differences]) == sign_flip_p(differences)
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=12), st.randoms(use_true_random=False))
 def test_sign_flips_mind_neither_order_nor_direction(differences, random):
     p = sign_flip_p(differences)

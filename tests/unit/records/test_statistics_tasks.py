@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
@@ -124,7 +124,6 @@ def test_probability_of_improvement_is_mann_whitneys():
     assert probability_of_improvement(first, second, rng()).value == pytest.approx(np.mean(u), rel=1e-12)
 
 
-@settings(deadline=None)
 @given(arrays(float, (2, 4, 5), elements=st.one_of(st.sampled_from([0.0, 0.5, FAILED]), st.floats(0, 1))))
 def test_one_improves_or_the_other_does(scores):
     first, second = scores
