@@ -294,7 +294,7 @@ def draw_block(leaderboard: Leaderboard, block: Block, arrays: Arrays) -> Iterat
 
 def _draw_rows(leaderboard: Leaderboard, block: Block, arrays: Arrays) -> Iterator[Drawing]:
     rows = block.rows[:MOST_ROWS]
-    looks = {row.name: _look(place) for place, row in enumerate(rows)}
+    looks = {row.name: look_of(place) for place, row in enumerate(rows)}
     energy = [(metric, f"energy, pJ ({metric.removeprefix(ENERGY)})", "energy") for metric in _energies(block)]
     for metric, label, short in (*_COSTS, *energy):
         if found := [cloud for cloud in clouds(block, metric, leaderboard.ranked_by) if cloud.name in looks]:
@@ -313,24 +313,27 @@ def _draw_rows(leaderboard: Leaderboard, block: Block, arrays: Arrays) -> Iterat
         yield _draw_layers(counts, looks)
 
 
-class _Look(NamedTuple):
+class Look(NamedTuple):
+    """What tells a row from the others of a figure."""
+
     color: str
     marker: str
     line: str
     hatch: str
 
 
-def _look(place: int) -> _Look:
+def look_of(place: int) -> Look:
+    """Return the look of the row that stands at this place, below ``MOST_ROWS``."""
     color = COLOURS[place % len(COLOURS)]
     turn = place // len(COLOURS)
-    return _Look(color, _MARKERS[place % len(_MARKERS)], _LINES[turn], _HATCHES[turn])
+    return Look(color, _MARKERS[place % len(_MARKERS)], _LINES[turn], _HATCHES[turn])
 
 
 def _energies(block: Block) -> list[str]:
     return sorted({metric for row in block.rows for metric in row.estimates if metric.startswith(ENERGY)})
 
 
-def _draw_clouds(found: Sequence[Cloud], looks: Mapping[str, _Look], name: str, label: str) -> Drawing:
+def _draw_clouds(found: Sequence[Cloud], looks: Mapping[str, Look], name: str, label: str) -> Drawing:
     figure, axes = _framed(len(found), label, "test accuracy, %")
     points = []
     for cloud in found:
@@ -356,13 +359,13 @@ def _draw_clouds(found: Sequence[Cloud], looks: Mapping[str, _Look], name: str, 
     if costs.max() > 4 * costs.min():
         axes.set_xscale("log")
     _number(axes)
-    _name_rows(figure, [cloud.name for cloud in found], looks, line=False)
+    name_rows(figure, [cloud.name for cloud in found], looks, line=False)
     return Drawing(name, f"Pareto front: accuracy against {label}", figure, points)
 
 
 def _draw_curves(
     found: Sequence[Curve],
-    looks: Mapping[str, _Look],
+    looks: Mapping[str, Look],
     name: str,
     title: str,
     label: str,
@@ -385,11 +388,11 @@ def _draw_curves(
             Point(float(x), 100 * float(y), f"{curve.name}: {100 * y:.2f} % at {x:g} {unit}", curve.keys)
             for x, y in zip(curve.x, curve.mean, strict=True)
         ]
-    _name_rows(figure, [curve.name for curve in found], looks, line=True)
+    name_rows(figure, [curve.name for curve in found], looks, line=True)
     return Drawing(name, f"{title}; means over results, and their range", figure, points)
 
 
-def _draw_layers(found: Sequence[Layers], looks: Mapping[str, _Look]) -> Drawing:
+def _draw_layers(found: Sequence[Layers], looks: Mapping[str, Look]) -> Drawing:
     figure, axes = _framed(len(found), "layer", "spikes per sample")
     names = list(dict.fromkeys(name for row in found for name in row.spikes))
     width = 0.8 / len(found)
@@ -402,7 +405,7 @@ def _draw_layers(found: Sequence[Layers], looks: Mapping[str, _Look]) -> Drawing
                 axes.plot([x, x], [min(spikes), max(spikes)], color="#7f7f7f", lw=1)
                 points.append(Point(x, mean(spikes), f"{row.name}, {name}: {mean(spikes):,.4g} spikes", row.keys))
     axes.set_xticks(range(len(names)), names, parse_math=False)
-    _name_rows(figure, [row.name for row in found], looks, line=False)
+    name_rows(figure, [row.name for row in found], looks, line=False)
     return Drawing("spikes-layers", "Spikes per layer and sample; means over results, and their range", figure, points)
 
 
@@ -429,14 +432,25 @@ def _number(axes: Axes) -> None:
         axes.xaxis.set_major_formatter("{x:g}")
 
 
-def _name_rows(figure: Figure, names: Sequence[str], looks: Mapping[str, _Look], *, line: bool) -> None:
+def name_rows(figure: Figure, names: Sequence[str], looks: Mapping[str, Look], *, line: bool, columns: int = 1) -> None:
+    """Put a legend below a figure.
+
+    Args:
+        figure: the figure.
+        names: of its rows.
+        looks: by name.
+        line: the rows are lines, not marks alone.
+        columns: of the legend.
+    """
     from matplotlib.lines import Line2D
 
     handles = [
         Line2D([], [], color=looks[name].color, ls=looks[name].line if line else "", marker=looks[name].marker)
         for name in names
     ]
-    legend = figure.legend(handles, [""] * len(names), loc="outside lower left", fontsize="small", frameon=False)
+    legend = figure.legend(
+        handles, [""] * len(names), loc="outside lower left", fontsize="small", frameon=False, ncols=columns
+    )
     _take_literally(legend.get_texts())
     for text, name in zip(legend.get_texts(), names, strict=True):
         # set afterwards: a legend leaves out names that begin with an underscore
