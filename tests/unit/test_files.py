@@ -77,26 +77,6 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         thread.join()
 
 
-@pytest.fixture
-def full(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 1 MiB of which a file, ``filler``, leaves 64 KiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    try:
-        mount = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, text=True
-        )
-    except FileNotFoundError:
-        pytest.skip("there is no 'mount' here")
-    if mount.returncode:
-        pytest.skip(f"a small disk cannot be mounted: {mount.stderr.strip()}")
-    (disk / "filler").write_bytes(bytes((1 << 20) - (64 << 10)))
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
-
-
 def at_once(script: str, *arguments: object, n: int = 2) -> list[str]:
     """Run a script in several processes, which begin what follows ``go()`` at once; return what they print."""
     script = f"import sys\ndef go():\n    print('ready', flush=True)\n    sys.stdin.readline()\n{script}"
@@ -196,13 +176,13 @@ download(url, Path(path), verify=verify, progress=lambda *call: None, hint="")
     assert (tmp_path / "data" / "file").read_bytes() == CONTENT
 
 
-def test_a_download_onto_a_full_disk(server: str, full: Path) -> None:
-    path = full / "data" / "file"
+def test_a_download_onto_a_full_disk(server: str, full_disk: Path) -> None:
+    path = full_disk / "data" / "file"
     with pytest.raises(DiskFullError, match=str(path)) as caught:
         get(f"{server}/file", path)
     assert "--data-dir" in caught.value.hint
-    assert names_in(full) == ["data", "filler"]
-    (full / "filler").unlink()
+    assert names_in(full_disk) == ["data", "filler"]
+    (full_disk / "filler").unlink()
     get(f"{server}/file", path)
     assert path.read_bytes() == CONTENT
 
@@ -306,14 +286,14 @@ unpack(archive, target, progress=lambda *call: None, hint="")
 
 
 @KINDS
-def test_an_archive_is_unpacked_onto_a_full_disk(tmp_path: Path, full: Path, name: str) -> None:
+def test_an_archive_is_unpacked_onto_a_full_disk(tmp_path: Path, full_disk: Path, name: str) -> None:
     path = archive(tmp_path / name)
     with pytest.raises(DiskFullError):
-        unpack(path, full / "to", progress=quiet, hint="")
-    assert names_in(full) == ["filler"]
-    (full / "filler").unlink()
-    unpack(path, full / "to", progress=quiet, hint="")
-    assert read_tree(full / "to") == TREE
+        unpack(path, full_disk / "to", progress=quiet, hint="")
+    assert names_in(full_disk) == ["filler"]
+    (full_disk / "filler").unlink()
+    unpack(path, full_disk / "to", progress=quiet, hint="")
+    assert read_tree(full_disk / "to") == TREE
 
 
 # --- the digest of a folder ------------------------------------------------------------------------------------------
@@ -484,11 +464,11 @@ for _ in range(5):
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
-def test_a_cache_on_a_full_disk(full: Path) -> None:
+def test_a_cache_on_a_full_disk(full_disk: Path) -> None:
     large = recordings([20_000])
     with pytest.raises(DiskFullError, match="the disk is full"):
-        cached(full, make=lambda: large)
-    assert names_in(full) == ["filler"]
-    (full / "filler").unlink()
-    cached(full, make=lambda: large)
-    assert_same(cached(full, make=never), large)
+        cached(full_disk, make=lambda: large)
+    assert names_in(full_disk) == ["filler"]
+    (full_disk / "filler").unlink()
+    cached(full_disk, make=lambda: large)
+    assert_same(cached(full_disk, make=never), large)
