@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from snnbench.dataset import Progress
-    from snnbench.engine.executor import EpochFinished, TrialFinished, TrialStarted
+    from snnbench.engine.executor import EpochFinished, Then, TrialFinished, TrialStarted
+    from snnbench.engine.job import Job
     from snnbench.report.comparison import Compared
     from snnbench.report.leaderboard import Leaderboard
     from snnbench.report.sample import Shown
-    from snnbench.suite.plan import Choose, Planned
+    from snnbench.suite.plan import Choose, Machine, Planned
     from snnbench.suite.schema import Suite
+
+logger = logging.getLogger(__name__)
 
 SuiteSource: TypeAlias = str | Path | Mapping[str, Any]
 
@@ -153,20 +157,22 @@ def plan(
     """Lay out a suite's trials and compare them with the store. Nothing is run or written.
 
     Raises:
-        UsageError: the suite, a name or a parameter is wrong, or data is missing.
+        UsageError: the suite, a name or a parameter is wrong, data is missing, or Optuna, which tuning needs.
     """
-    from snnbench.suite.plan import Machine, make_plan
+    from snnbench.suite.plan import make_plan
     from snnbench.suite.schema import load_suite
 
     settings = settings or Settings()
-    suite = load_suite(source)
-    machine = Machine(settings.data_folder, _checked_device(settings.device))
-    if settings.threads is not None:
-        machine = Machine(machine.data_dir, machine.device, settings.threads)
-    planned = make_plan(
-        suite, settings.host, Store(settings.store), machine, choose, force=force, keep_stale=keep_stale
-    )
+    suite, store, machine = load_suite(source), Store(settings.store), _machine(settings)
+    planned = make_plan(suite, settings.host, store, machine, choose, force=force, keep_stale=keep_stale)
     return suite, planned
+
+
+def _machine(settings: Settings) -> Machine:
+    from snnbench.suite.plan import Machine
+
+    machine = Machine(settings.data_folder, _checked_device(settings.device))
+    return machine if settings.threads is None else replace(machine, threads=settings.threads)
 
 
 def _checked_device(device: str) -> str:
@@ -186,20 +192,20 @@ def run_suite(
     options: RunOptions | None = None,
     on_event: Listener | None = None,
 ) -> RunReport:
-    """Run what is missing of a suite.
+    """Run what is missing of a suite: where it is tuned, tuning first, and then the final trials as it chose.
 
     Args:
         source: a TOML file, the name of a shipped suite, or a suite's content.
         settings: where and on what.
         options: how.
-        on_event: told of the plan, and of every trial's start, epochs and end.
+        on_event: told of the plan, before tuning and after it, and of every trial's start, epochs and end.
 
     Raises:
-        UsageError: the suite, a name or a parameter is wrong, or data is missing: before any trial starts.
+        UsageError: the suite, a name or a parameter is wrong, data is missing, or Optuna, which tuning needs: before
+            any trial starts.
         StoreError: results cannot be written.
     """
-    from snnbench.engine.executor import EpochFinished, TrialFinished
-    from snnbench.engine.sinks import start_sinks
+    from snnbench.suite.plan import make_plan
 
     settings, options = settings or Settings(), options or RunOptions()
     tell: Listener = on_event or (lambda event: None)  # noqa: ARG005
@@ -208,34 +214,143 @@ def run_suite(
     if any(item.state in _TO_RUN for item in planned):
         store.make_writable(suite.name)
     store.sweep()
-    report = RunReport(suite, planned)
     tell(PlanReady(suite, planned))
-    results = {item.trial.key: result for item in planned if (result := _without_running(item, suite, store))}
-    run_info = RunInfo(suite.name, settings.store, len(planned), options.sink_options)
-    provided = settings.host.sinks.values() if options.tracking and planned else ()
-    sinks = start_sinks([found.value for found in provided], run_info)
-    for result in results.values():
-        for sink in sinks:
+    run = _Run(suite, settings, options, tell, len(planned))
+    run.settle(planned)
+    tuning = [item for item in planned if item.trial.phase == "tuning"]
+    if any(item.state in _TO_RUN for item in tuning):
+        run.tune(tuning)
+        planned = make_plan(
+            suite,
+            settings.host,
+            store,
+            _machine(settings),
+            options.choose,
+            force=options.force,
+            keep_stale=options.keep_stale,
+            made=run.results.keys(),
+        )
+        tell(PlanReady(suite, planned))
+        run.settle(planned)
+    run.execute([item for item in planned if item.trial.phase == "final"])
+    if tuning:
+        _write_journal(store, suite.name)
+    return run.report(planned)
+
+
+class _Run:
+    """A run while it goes on: what has come of it, and who is told.
+
+    Args:
+        suite: the suite.
+        settings: where and on what.
+        options: how.
+        tell: the listener.
+        n_trials: how many trials are known.
+    """
+
+    def __init__(self, suite: Suite, settings: Settings, options: RunOptions, tell: Listener, n_trials: int) -> None:
+        from snnbench.engine.sinks import start_sinks
+
+        self.results: dict[str, Result] = {}
+        self._suite = suite
+        self._settings = settings
+        self._options = options
+        self._tell = tell
+        self._store = Store(settings.store)
+        self._failures = 0
+        self._interrupted = False
+        provided = settings.host.sinks.values() if options.tracking and n_trials else ()
+        run_info = RunInfo(suite.name, settings.store, n_trials, options.sink_options)
+        self._sinks = start_sinks([found.value for found in provided], run_info)
+
+    def settle(self, planned: Iterable[Planned]) -> None:
+        """Take what needs no run: cached here, taken from another suite, or skipped."""
+        for item in planned:
+            if item.trial.key not in self.results:
+                result = _without_running(item, self._suite, self._store)
+                if result is not None:
+                    self._take(result)
+
+    def tune(self, planned: Sequence[Planned]) -> None:
+        """Run tuning trials and those that they lead to."""
+        from snnbench.suite.plan import Choose, chosen, next_trials
+
+        wanted = chosen(self._options.choose or Choose())
+        known = {item.trial.key: item for item in planned}
+        studies = {item.study.id: item.study for item in planned if item.study}
+
+        def then(result: Result) -> list[Job]:
+            item = known[result.key]
+            assert item.study is not None
+            study = studies[item.study.id] = studies[item.study.id].with_result(result)
+            _write_journal(self._store, self._suite.name)
+            found = [new for new in next_trials(item, study) if new.trial.key not in known and wanted(new)]
+            known.update((new.trial.key, new) for new in found)
+            return self._jobs(found)
+
+        self.execute(planned, then)
+
+    def execute(self, planned: Iterable[Planned], then: Then | None = None) -> None:
+        """Run what is to be run, unless the run is to end."""
+        from snnbench.engine.executor import EpochFinished, TrialFinished, failed, run_inline, run_workers
+
+        maxfail, jobs = self._options.maxfail, self._jobs(planned)
+        if self._interrupted or (maxfail and self._failures >= maxfail):
+            return
+        common: dict[str, Any] = {"maxfail": maxfail and maxfail - self._failures, **({"then": then} if then else {})}
+        if self._options.executor == "inline":
+            events = run_inline(jobs, **common)
+        else:
+            workers, timeout_s = self._options.workers, self._options.timeout_s
+            events = run_workers(jobs, workers=workers, timeout_s=timeout_s, **common)
+        try:
+            for event in events:
+                self._tell(event)
+                match event:
+                    case TrialFinished(_, _, result):
+                        self._failures += failed(result)
+                        self._take(result)
+                    case EpochFinished(key, _, epoch, metrics):
+                        for sink in self._sinks:
+                            sink.epoch_finished(key, epoch, metrics)
+        except KeyboardInterrupt:
+            self._interrupted = True
+
+    def report(self, planned: Sequence[Planned]) -> RunReport:
+        """Close the sinks, and say what came of the plan."""
+        results = [self.results[item.trial.key] for item in planned if item.trial.key in self.results]
+        report = RunReport(self._suite, planned, results, interrupted=self._interrupted)
+        for sink in self._sinks:
+            sink.close(results)
+            report.lines += sink.lines
+            report.warnings += [sink.warning] if sink.warning else []
+        return report
+
+    def _take(self, result: Result) -> None:
+        self.results[result.key] = result
+        for sink in self._sinks:
             sink.trial_finished(result)
-    try:
-        for event in _execute(planned, suite, settings, options):
-            tell(event)
-            match event:
-                case TrialFinished(key, _, result):
-                    results[key] = result
-                    for sink in sinks:
-                        sink.trial_finished(result)
-                case EpochFinished(key, _, epoch, metrics):
-                    for sink in sinks:
-                        sink.epoch_finished(key, epoch, metrics)
-    except KeyboardInterrupt:
-        report.interrupted = True
-    report.results = [results[item.trial.key] for item in planned if item.trial.key in results]
-    for sink in sinks:
-        sink.close(report.results)
-        report.lines += sink.lines
-        report.warnings += [sink.warning] if sink.warning else []
-    return report
+
+    def _jobs(self, planned: Iterable[Planned]) -> list[Job]:
+        from snnbench.engine.job import Job
+
+        # By key: what tuning has chosen for a row may be what another row is fixed to.
+        to_run = {item.trial.key: item for item in planned if item.state in _TO_RUN}
+        return [
+            Job(
+                item.trial,
+                item.label,
+                self._suite.name,
+                item.code,
+                self._settings.store,
+                self._settings.data_folder,
+                tuple(path.resolve() for path in self._settings.plugins),
+                concurrent=1 if self._options.executor == "inline" else self._options.workers,
+                notes=item.study.note(item.number) if item.study and item.number is not None else {},
+            )
+            for item in to_run.values()
+        ]
 
 
 def _without_running(item: Planned, suite: Suite, store: Store) -> Result | None:
@@ -251,29 +366,17 @@ def _without_running(item: Planned, suite: Suite, store: Store) -> Result | None
     return None
 
 
-def _execute(
-    planned: Sequence[Planned], suite: Suite, settings: Settings, options: RunOptions
-) -> Iterator[TrialStarted | EpochFinished | TrialFinished]:
-    from snnbench.engine.executor import run_inline, run_workers
-    from snnbench.engine.job import Job
+def _write_journal(store: Store, suite: str) -> None:
+    """Write what Optuna's tools can open of a suite's tuning: a copy, whose loss does no harm."""
+    from snnbench.suite.tuning import JOURNAL, journal, optuna_is_installed
 
-    jobs = [
-        Job(
-            item.trial,
-            item.label,
-            suite.name,
-            item.code,
-            settings.store,
-            settings.data_folder,
-            tuple(path.resolve() for path in settings.plugins),
-            concurrent=1 if options.executor == "inline" else options.workers,
-        )
-        for item in planned
-        if item.state in _TO_RUN
-    ]
-    if options.executor == "inline":
-        return run_inline(jobs, maxfail=options.maxfail)
-    return run_workers(jobs, workers=options.workers, timeout_s=options.timeout_s, maxfail=options.maxfail)
+    if not optuna_is_installed():
+        return
+    results = [item.result for item in store.results(suite, phase="tuning")]
+    try:
+        write_atomically(store.folder(suite) / JOURNAL, journal(results))
+    except StoreError as error:
+        logger.warning("%s", error)
 
 
 def run(source: SuiteSource, *, store: str | Path = "results", **options: Any) -> pd.DataFrame:
@@ -395,7 +498,7 @@ def _result_folders(name: str, store: Store) -> list[Path]:
 def _draw_over(parameter: str, planned: Sequence[Planned], store: Store, host: Host, folder: Path) -> None:
     from snnbench.report import figures
 
-    there = [(item, item.result) for item in planned if item.result is not None]
+    there = [(item, item.result) for item in planned if item.result is not None and item.trial.phase == "final"]
     if parameter == figures.OPERATIONS:
         guesses = figures.early_guesses(
             (item.label.removesuffix(f"/{item.trial.seed}"), result, store.arrays(item.source, result.key))
@@ -491,17 +594,18 @@ def show_raster(key: str, path: Path, settings: Settings | None = None) -> None:
 def _plan_of_stored(source: SuiteSource, settings: Settings) -> tuple[Suite, list[Planned]]:
     """Plan a suite for every device and number of threads that the store has results of, unless threads are given.
 
-    Both are part of a key, and a report may be made on another machine than the one that ran the suite.
+    Both are part of a key, and a report may be made on another machine than the one that ran the suite. Tuning is taken
+    as far as it has come, so that nobody needs Optuna to read what is there.
     """
     from snnbench.suite.plan import Machine, make_plan
     from snnbench.suite.schema import load_suite
 
     suite, store = load_suite(source), Store(settings.store)
-    there = store.machines(suite.name)
-    if settings.threads is not None or not there:
-        return plan(source, settings)
-    machines = [Machine(settings.data_folder, device, threads) for device, threads in sorted(there)]
-    return suite, [item for machine in machines for item in make_plan(suite, settings.host, store, machine)]
+    machines = [Machine(settings.data_folder, *found) for found in sorted(store.machines(suite.name))]
+    if settings.threads is not None or not machines:
+        machines = [_machine(settings)]
+    planned = [item for machine in machines for item in make_plan(suite, settings.host, store, machine, as_stored=True)]
+    return suite, planned
 
 
 def control_rules(settings: Settings) -> set[str]:

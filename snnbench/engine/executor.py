@@ -12,8 +12,8 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from snnbench.engine.job import Job
@@ -51,15 +51,28 @@ class TrialFinished:
 Event: TypeAlias = TrialStarted | EpochFinished | TrialFinished
 
 
-def run_inline(jobs: Sequence[Job], *, maxfail: int = 0) -> Iterator[Event]:
+Then: TypeAlias = Callable[[Result], Iterable[Job]]
+"""Names the jobs that a result leads to."""
+
+
+def failed(result: Result) -> bool:
+    """Say whether a trial counts as a failure of its run; one that tunes may diverge or collapse, and tell by that."""
+    if result.trial.phase == "tuning":
+        return not result.finished
+    return result.status not in ("done", "skipped")
+
+
+def run_inline(jobs: Iterable[Job], *, maxfail: int = 0, then: Then = lambda result: ()) -> Iterator[Event]:  # noqa: ARG005
     """Run jobs one after another in this process. No time limit, and peak memory is not measured.
 
     Args:
         jobs: the jobs.
-        maxfail: end after this many results that are not ``done``; 0: never.
+        maxfail: end after this many failures; 0: never.
+        then: asked after each result what is to be run behind all that waits.
     """
-    failures = 0
-    for job in jobs:
+    waiting, failures = deque(jobs), 0
+    while waiting:
+        job = waiting.popleft()
         key, name = job.trial.key, job.label
         yield TrialStarted(key, name)
         epochs: list[Event] = []
@@ -80,13 +93,19 @@ def run_inline(jobs: Sequence[Job], *, maxfail: int = 0) -> Iterator[Event]:
             handler.close()
         yield from epochs
         yield TrialFinished(key, name, result)
-        failures += result.status != "done"
+        failures += failed(result)
         if maxfail and failures >= maxfail:
             return
+        waiting.extend(then(result))
 
 
 def run_workers(
-    jobs: Sequence[Job], *, workers: int = 1, timeout_s: float | None = None, maxfail: int = 0
+    jobs: Iterable[Job],
+    *,
+    workers: int = 1,
+    timeout_s: float | None = None,
+    maxfail: int = 0,
+    then: Then = lambda result: (),  # noqa: ARG005
 ) -> Iterator[Event]:
     """Run jobs in worker processes.
 
@@ -97,69 +116,71 @@ def run_workers(
         jobs: the jobs.
         workers: how many at the same time.
         timeout_s: time after which a trial is killed.
-        maxfail: start no further trial after this many results that are not ``done``; 0: no limit.
+        maxfail: start no further trial after this many failures; 0: no limit.
+        then: asked after each result what is to be run behind all that waits.
     """
-    pool = _Pool(jobs, timeout_s, maxfail)
-    threads = [threading.Thread(target=pool.serve, daemon=True) for _ in range(min(workers, len(jobs)))]
-    for thread in threads:
-        thread.start()
-    running = len(threads)
+    waiting, failures = deque(jobs), 0
+    pool = _Pool(timeout_s)
+    pool.fill(waiting, workers)
     try:
-        while running:
+        while pool.running:
             event = pool.events.get()
-            if event is None:
-                running -= 1
-                continue
             if isinstance(event, Exception):
                 raise event
+            if isinstance(event, TrialFinished):
+                pool.running -= 1
+                failures += failed(event.result)
+                waiting.extend(then(event.result))
+                if maxfail and failures >= maxfail:
+                    waiting.clear()
+                pool.fill(waiting, workers)  # before the event is handed on, which may take its time
             yield event
     finally:
         pool.stop()
-        for thread in threads:
-            thread.join()
 
 
 class _Pool:
-    """Threads that each run one worker process after another."""
+    """Worker processes, each watched by a thread."""
 
-    def __init__(self, jobs: Sequence[Job], timeout_s: float | None, maxfail: int) -> None:
-        self.waiting = deque(jobs)
-        self.events: queue.SimpleQueue[Event | Exception | None] = queue.SimpleQueue()
+    def __init__(self, timeout_s: float | None) -> None:
+        self.events: queue.SimpleQueue[Event | Exception] = queue.SimpleQueue()
+        self.running = 0
         self._timeout_s = timeout_s
         self._stopping = False
-        self._maxfail = maxfail
-        self._failures = 0
         self._lock = threading.Lock()
         self._processes: set[subprocess.Popen[str]] = set()
+        self._threads: list[threading.Thread] = []
 
-    def serve(self) -> None:
-        """Run jobs until none waits."""
+    def fill(self, waiting: deque[Job], workers: int) -> None:
+        """Start jobs until so many run; the events of each end with ``TrialFinished``, or with an exception."""
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        while waiting and self.running < workers:
+            self.running += 1
+            thread = threading.Thread(target=self._serve, args=(waiting.popleft(),), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, job: Job) -> None:
         try:
-            while True:
-                try:
-                    job = self.waiting.popleft()
-                except IndexError:
-                    return
-                self._run(job)
-        except Exception as error:  # the store cannot be written, say: the run cannot go on
+            self._run(job)
+        except Exception as error:  # the store cannot be written, say
             self.events.put(error)
-        finally:
-            self.events.put(None)
 
     def stop(self) -> None:
-        """Start nothing more and kill what runs."""
+        """Kill what runs, and wait until all of it has a result."""
         with self._lock:
             self._stopping = True
-            self.waiting.clear()
             for process in self._processes:
                 _kill(process)
+        for thread in self._threads:
+            thread.join()
 
     def _run(self, job: Job) -> None:
         key, name = job.trial.key, job.label
         self.events.put(TrialStarted(key, name))
         job.log.parent.mkdir(parents=True, exist_ok=True)
         timed_out, stored = threading.Event(), False
-        with open(job.log, "w") as log, self._start(job, log) as process:
+        with open(job.log, "w") as log, self._spawn(job, log) as process:
 
             def kill() -> None:
                 timed_out.set()
@@ -198,13 +219,9 @@ class _Pool:
             result = Store(job.store).read(job.suite, key)
         else:
             result = self._failure(job, process.returncode, timed_out=timed_out.is_set())
-        with self._lock:  # before this thread or another takes the next job
-            self._failures += result.status != "done"
-            if self._maxfail and self._failures >= self._maxfail:
-                self.waiting.clear()
         self.events.put(TrialFinished(key, name, result))
 
-    def _start(self, job: Job, log: object) -> subprocess.Popen[str]:
+    def _spawn(self, job: Job, log: object) -> subprocess.Popen[str]:
         threads = str(job.trial.threads)
         variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
         with self._lock:
@@ -240,7 +257,7 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 
 def _write_failure(job: Job, status: Status, reason: str) -> Result:
-    result = Result.without_measures(job.trial, job.code, status, reason)
+    result = replace(Result.without_measures(job.trial, job.code, status, reason), provenance=job.notes)
     store = Store(job.store)
     # An interruption says nothing about the trial: what an earlier run found out stays.
     if status != "interrupted" or "json" not in store.files(job.suite, job.trial.key):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Job:
         data_dir: where datasets are looked for.
         plugins: plugin files to load.
         concurrent: trials that run at the same time.
+        notes: what the result's provenance is to say beside what the trial finds out itself.
     """
 
     trial: Trial
@@ -37,6 +38,7 @@ class Job:
     data_dir: Path
     plugins: tuple[Path, ...] = ()
     concurrent: int = 1
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def log(self) -> Path:
@@ -87,5 +89,6 @@ class Job:
             own_process=own_process,
             concurrent=self.concurrent,
         )
-        Store(self.store).write(self.suite, outcome.result, arrays=outcome.arrays, state=outcome.state)
-        return outcome.result
+        result = replace(outcome.result, provenance={**outcome.result.provenance, **self.notes})
+        Store(self.store).write(self.suite, result, arrays=outcome.arrays, state=outcome.state)
+        return result

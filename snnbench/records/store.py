@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from snnbench.errors import SnnbenchError, StoreError, UnknownNameError, unknown_name
-from snnbench.types import Result
+from snnbench.types import Phase, Result
 
 if TYPE_CHECKING:
     import numpy as np
@@ -172,20 +172,27 @@ class Store:
         with np.load(path) as archive:
             return dict(archive)
 
-    def results(self, suite: str | None = None, keys: Iterable[str] | None = None) -> list[Stored]:
+    def results(
+        self, suite: str | None = None, keys: Iterable[str] | None = None, phase: Phase | None = None
+    ) -> list[Stored]:
         """Read results in the order of their files. Unreadable files are warned of.
 
         Args:
             suite: only this suite's; None: those of all suites.
             keys: only those of these keys; None: all.
+            phase: only those of this phase; None: of both.
         """
         wanted = None if keys is None else json.dumps(list(keys))
+        text = "CAST(content AS TEXT)"
         stored = []
         for name, key, content in self._rows(
             "SELECT suite, key, content FROM stored WHERE (?1 IS NULL OR suite = ?1)"
-            " AND (?2 IS NULL OR key IN (SELECT value FROM json_each(?2))) ORDER BY suite, key",
+            " AND (?2 IS NULL OR key IN (SELECT value FROM json_each(?2)))"
+            f" AND (?3 IS NULL OR CASE WHEN json_valid({text}) THEN json_extract({text}, '$.phase') = ?3 END)"
+            " ORDER BY suite, key",
             suite,
             wanted,
+            phase,
         ):
             try:
                 stored.append(Stored(name, _parse(content, self.path(name, key, "json"))))

@@ -257,10 +257,11 @@ def make_leaderboard(
 
     Args:
         suite: the suite: its name, its protocol, and the groups of columns that it shows.
-        planned: its trials.
+        planned: its trials; those that tune are told of below the tables, and are in no row.
         results: what came of them; None: what the plan found in the store.
         controls: names of the rules that are control rows.
     """
+    planned = [item for item in planned if item.trial.phase == "final"]
     if results is None:
         results = [item.result for item in planned if item.result is not None]
     ranked_by = RANKED_BY[suite.protocol.selection]

@@ -5,26 +5,27 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from math import isfinite
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from snnbench.dataset import DatasetInfo
 from snnbench.errors import ParameterError, SuiteError, UsageError, unknown_name
 from snnbench.kernels import default_backend
 from snnbench.plugins import Host, attempt
-from snnbench.records.store import Store
-from snnbench.rule import RuleInfo, checked_params
+from snnbench.records.store import Store, Stored
+from snnbench.rule import RuleInfo, RuleParams, checked_params
 from snnbench.suite.code import code_digest
 from snnbench.suite.schema import RuleSection, Suite, TaskSection
+from snnbench.suite.tuning import TUNING_SEED, Study, optuna_is_installed, require_optuna, search_space
 from snnbench.types import Budget, Named, Network, Result, Task, Trial
 
 _FOLDS = re.compile(r"kfold-(?P<folds>[1-9]\d*)(?::(?P<fold>\d+))?")
 
-State: TypeAlias = Literal["run", "cached", "stale", "failed", "skip"]
+State: TypeAlias = Literal["run", "cached", "stale", "failed", "skip", "wait"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +71,14 @@ class Planned:
     Attributes:
         name: of the trial's row: its rule, with the parameters in which the suite's rows of this rule differ.
         state: ``run`` (nothing there), ``cached`` (nothing to do), ``stale`` (made by other code: run again),
-            ``failed`` (crashed, timed out or interrupted: run again), ``skip`` (the rule declines).
-        reason: why a trial is skipped, stale or failed.
+            ``failed`` (crashed, timed out or interrupted: run again), ``skip`` (the rule declines), ``wait`` (for
+            its parameters, which tuning has yet to choose: the trial lacks them, and its key says nothing).
+        reason: why a trial is skipped, stale or failed, or what it waits for.
         code: digest of the source that would run it.
         result: what the store has, in this suite or in ``source``.
         source: suite whose folder holds ``result``.
+        study: the tuning that the trial belongs to, or that chooses its parameters; None where nothing is tuned.
+        number: of a tuning trial, its place in the study.
     """
 
     trial: Trial
@@ -84,12 +88,18 @@ class Planned:
     reason: str = ""
     result: Result | None = None
     source: str = ""
+    study: Study | None = None
+    number: int | None = None
 
     @property
     def label(self) -> str:
-        """The trial in words: ``surrogate/digits/100/T16/0``, which are row, data, network, steps and seed."""
+        """The trial in words: ``surrogate/digits/100/T16/0``, which are row, data, network, steps and seed.
+
+        A tuning trial has ``tuning-3`` in place of the seed.
+        """
         trial = self.trial
-        return f"{self.name}/{trial.task.data}/{trial.network}/T{trial.task.n_steps}/{trial.seed}"
+        which = trial.seed if self.number is None else f"tuning-{self.number}"
+        return f"{self.name}/{trial.task.data}/{trial.network}/T{trial.task.n_steps}/{which}"
 
 
 def row_names(trials: Iterable[Trial]) -> dict[str, str]:
@@ -101,7 +111,8 @@ def row_names(trials: Iterable[Trial]) -> dict[str, str]:
     for rule, same in variants.items():
         differing = [name for name in same[0].params if len({repr(trial.params.get(name)) for trial in same}) > 1]
         for trial in same:
-            names[trial.row] = str(Named(rule, {name: trial.params.get(name) for name in differing}))
+            own = {name: trial.params[name] for name in differing if name in trial.params}
+            names[trial.row] = str(Named(rule, own))
     return names
 
 
@@ -114,8 +125,13 @@ def make_plan(
     *,
     force: bool = False,
     keep_stale: bool = False,
+    made: Collection[str] = (),
+    as_stored: bool = False,
 ) -> list[Planned]:
     """Lay out a suite's trials and compare them with the store.
+
+    Of a row that is tuned these are the tuning trials that are known, and the next one; then its final trials, which
+    wait until tuning is complete.
 
     Args:
         suite: the suite.
@@ -125,48 +141,131 @@ def make_plan(
         choose: which trials are wanted.
         force: run trials again that are cached.
         keep_stale: take results of other code as cached.
+        made: keys of results that are not forced: this run has made them.
+        as_stored: take tuning as far as it has come and by whatever code it was made, and propose nothing.
 
     Raises:
-        UsageError: a name, parameter or network is wrong, or data is missing: found before any trial starts.
+        UsageError: a name, parameter or network is wrong, data is missing, or Optuna, which proposes parameters: found
+            before any trial starts.
     """
     choose = choose or Choose()
     _check_choice(choose, suite, host)
-    trials = [
-        found
+    rows = [
+        _row(suite, section, rule_section, host, machine, choose)
         for section, rule_section in itertools.product(suite.task, suite.rule)
-        for found in _trials(suite, section, rule_section, host, machine, choose)
     ]
-    names = row_names(trial for trial, _, _ in trials)
-    there = _stored(store, suite.name, [trial.key for trial, _, _ in trials])
+    names = row_names(trial for row in rows for trial in row.untuned)
+    _refuse_doubles(suite, rows, names)
+    tuned = any(row.study for row in rows)
+    tried = _preferred(store.results(phase="tuning"), suite.name) if tuned else {}
+    laid_out: list[Planned] = []
+    for row in rows:
+        known = [result for _, result in tried.values() if as_stored or keep_stale or result.code == row.code]
+        laid_out += _lay_out(row, names[row.untuned[0].row], known, proposes=not as_stored and optuna_is_installed())
+    there = _preferred(store.results(keys=[item.trial.key for item in laid_out]), suite.name)
     planned = [
         _compare(
-            Planned(trial, names[trial.row], "run", code),
-            skip,
-            there.get(trial.key),
+            item,
+            there.get(item.trial.key),
             suite.name,
-            force=force,
+            force=force and item.trial.key not in made,
             keep_stale=keep_stale,
         )
-        for trial, code, skip in trials
+        for item in laid_out
     ]
-    keys = [item.trial.key for item in planned]
-    if len(set(keys)) < len(keys):
-        twice = next(item for item in planned if keys.count(item.trial.key) > 1)
-        raise SuiteError(
-            f"the suite {suite.name!r} contains the trial {twice.label} twice",
-            hint="remove a [[task]], a [[rule]] or a seed",
-        )
+    keys = [item.trial.key for item in planned if item.state != "wait"]
     for key in choose.keys:
         if not any(there.startswith(key) for there in keys):
             raise unknown_name(f"key of suite {suite.name}", key, keys)
-    wanted = _filter(choose)
-    return [item for item in planned if wanted(item)]
+    planned = list(filter(chosen(choose), planned))
+    if not as_stored and any(item.state == "wait" for item in planned):
+        require_optuna()
+    return planned
 
 
-def _stored(store: Store, suite: str, keys: Sequence[str]) -> dict[str, tuple[str, Result]]:
-    """What the store has, by key; finished ones go before failed ones, this suite's before others'."""
-    found = sorted(store.results(keys=keys), key=lambda item: (item.result.finished, item.suite == suite))
-    return {item.result.key: (item.suite, item.result) for item in found}
+def next_trials(item: Planned, study: Study) -> list[Planned]:
+    """Return what is to be run next in the tuning of a row.
+
+    Args:
+        item: any tuning trial of the row.
+        study: how far its tuning has come.
+
+    Returns:
+        The trials of the attempt that is next, but those that have ended; none if tuning is complete.
+    """
+    following = study.following()
+    if following is None:
+        return []
+    ended = {result.key for result in following.results if result.finished}
+    return [
+        Planned(trial, item.name, "run", item.code, study=study, number=following.number)
+        for trial in following.trials
+        if trial.key not in ended
+    ]
+
+
+class _Row(NamedTuple):
+    """A rule on a task.
+
+    Attributes:
+        trials: the final ones: with the published settings, and those that the suite sets.
+        code: digest of the source that would run them.
+        skip: why the rule declines them; empty if it does not.
+        study: their tuning, without results.
+    """
+
+    trials: tuple[Trial, ...]
+    code: str
+    skip: str
+    study: Study | None
+
+    @property
+    def untuned(self) -> list[Trial]:
+        """The trials without the parameters that tuning chooses: the same before and after it."""
+        if self.study is None:
+            return list(self.trials)
+        space = self.study.space
+        params = {name: value for name, value in self.trials[0].params.items() if name not in space}
+        return [replace(trial, params=params) for trial in self.trials]
+
+
+def _lay_out(row: _Row, name: str, known: Iterable[Result], *, proposes: bool) -> Iterator[Planned]:
+    """Yield a row's trials, as if the store had nothing but results of its tuning."""
+    if row.skip:
+        yield from (Planned(trial, name, "skip", row.code, row.skip) for trial in row.trials)
+        return
+    if row.study is None:
+        yield from (Planned(trial, name, "run", row.code) for trial in row.trials)
+        return
+    study = replace(row.study, results=tuple(known))
+    following = study.following() if proposes else study.begun
+    for tried in filter(None, (*study.attempts, following)):
+        for trial in tried.trials:
+            yield Planned(trial, name, "run", row.code, study=study, number=tried.number)
+    if not study.complete:
+        reason = f"{len(study.attempts)} of {study.n_trials} tuning trials have ended"
+        yield from (Planned(trial, name, "wait", row.code, reason, study=study) for trial in row.untuned)
+        return
+    params = study.params(study.best.params if study.best else {})
+    yield from (Planned(replace(trial, params=params), name, "run", row.code, study=study) for trial in row.trials)
+
+
+def _refuse_doubles(suite: Suite, rows: Iterable[_Row], names: Mapping[str, str]) -> None:
+    seen = set()
+    for trial in (trial for row in rows for trial in row.untuned):
+        if trial.key in seen:
+            label = Planned(trial, names[trial.row], "run", "").label
+            raise SuiteError(
+                f"the suite {suite.name!r} contains the trial {label} twice",
+                hint="remove a [[task]], a [[rule]] or a seed",
+            )
+        seen.add(trial.key)
+
+
+def _preferred(found: Iterable[Stored], suite: str) -> dict[str, tuple[str, Result]]:
+    """Results by key; finished ones go before failed ones, this suite's before others'."""
+    ordered = sorted(found, key=lambda item: (item.result.finished, item.suite == suite))
+    return {item.result.key: (item.suite, item.result) for item in ordered}
 
 
 def splits_named(info: DatasetInfo, given: str) -> tuple[str, ...]:
@@ -223,9 +322,9 @@ def _encoding(wanted: str, rule: RuleInfo, dataset: DatasetInfo, host: Host) -> 
     return encoding, f"{rule.name} does not take the encoding {encoding.name}; it takes {', '.join(rule.encodings)}"
 
 
-def _trials(
+def _row(
     suite: Suite, section: TaskSection, rule_section: RuleSection, host: Host, machine: Machine, choose: Choose
-) -> Iterable[tuple[Trial, str, str]]:
+) -> _Row:
     named_dataset = Named.parse(section.dataset)
     provided_dataset = host.dataset(named_dataset.name)
     dataset = attempt(
@@ -264,6 +363,11 @@ def _trials(
             f"validation = 0 leaves the epoch on {info.name} nothing to be chosen on",
             hint='keep a share of the training samples, or say selection = "last" or "best-test" in [protocol]',
         )
+    if suite.budget.tuning_trials and not section.validation:
+        raise SuiteError(
+            f"validation = 0 leaves the parameters on {info.name} nothing to be chosen on",
+            hint="keep a share of the training samples, or say tuning_trials = 0 in [budget]",
+        )
     reason = declined
     if not reason and graph.recurrent and not rule.info.recurrent:
         reason = f"{rule.info.name} does not train recurrent layers, and {network} has one"
@@ -283,7 +387,7 @@ def _trials(
         task=task,
         network=str(network),
         seed=0,
-        budget=Budget(**suite.budget.model_dump()),
+        budget=Budget(**suite.budget.model_dump(exclude={"tuning_trials"})),
         dataset_digest=dataset_digest,
         device=machine.device,
         backend=default_backend(machine.device),
@@ -293,26 +397,27 @@ def _trials(
         selection=suite.protocol.selection,
         track=suite.protocol.track,
     )
-    for split in splits_named(info, section.split):
-        of_split = replace(task, split=split)
-        for seed in choose.seeds or suite.suite.seed_list:
-            yield replace(some, task=of_split, seed=seed), code, reason
+    members = [replace(some, task=replace(task, split=split)) for split in splits_named(info, section.split)]
+    seeds = choose.seeds or suite.suite.seed_list
+    trials = tuple(replace(member, seed=seed) for member in members for seed in seeds)
+    study = None
+    if suite.budget.tuning_trials and not reason:
+        study = _study(members, rule_section.params, provided_rule.value.Params, suite.budget.tuning_trials)
+    return _Row(trials, code, reason, study)
 
 
-def _compare(
-    item: Planned,
-    skip: str,
-    stored: tuple[str, Result] | None,
-    suite: str,
-    *,
-    force: bool,
-    keep_stale: bool,
-) -> Planned:
+def _study(members: Iterable[Trial], fixed: Mapping[str, Any], declared: type[RuleParams], n_trials: int) -> Study:
+    """The tuning of a row, of which nothing is known yet; without trials where there is nothing to search."""
+    # Its epochs are chosen on validation, whatever chooses those of the final trials: no test sample steers it.
+    trials = tuple(replace(trial, seed=TUNING_SEED, phase="tuning", selection="validation") for trial in members)
+    space = search_space(trials[0].rule, declared, fixed)
+    return Study(trials, declared, fixed, space, n_trials if space else 0)
+
+
+def _compare(item: Planned, stored: tuple[str, Result] | None, suite: str, *, force: bool, keep_stale: bool) -> Planned:
     """Return a trial that is to be run as what it is in view of the store."""
     source, result = stored or ("", None)
-    if skip:
-        return replace(item, state="skip", reason=skip)
-    if result is None or force or result.status == "skipped":
+    if item.state != "run" or result is None or force or result.status == "skipped":
         return item
     if not result.finished:
         reason = f"{result.status}: {result.reason}"
@@ -340,7 +445,8 @@ def _check_choice(choose: Choose, suite: Suite, host: Host) -> None:
             raise unknown_name(f"dataset of suite {suite.name}", name, names)
 
 
-def _filter(choose: Choose) -> Callable[[Planned], bool]:
+def chosen(choose: Choose) -> Callable[[Planned], bool]:
+    """Return what tells whether a trial is wanted."""
     selected = [Named.parse(text) for text in choose.rules]
     matches = _expression(choose.expression)
 

@@ -38,12 +38,18 @@ class SuiteSection(_Section):
 
 
 class BudgetSection(_Section):
-    """``[budget]``: exactly one of epochs, seconds, samples."""
+    """``[budget]``: exactly one of epochs, seconds, samples; and how many trials of it tune a rule."""
 
     epochs: int | None = Field(None, ge=1)
     seconds: float | None = Field(None, gt=0)
     samples: int | None = Field(None, ge=1)
     evaluate_every: int = Field(1, ge=1, description="epochs between evaluations; the last epoch is always evaluated")
+    tuning_trials: int = Field(
+        0,
+        ge=0,
+        description="trials of this budget that tune each rule's parameters before its seeds are run; 0: none,"
+        " the published settings",
+    )
 
 
 class TaskSection(_Section):
