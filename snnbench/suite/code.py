@@ -13,8 +13,8 @@ import snnbench
 _HARNESS = ("dataset.py", "rule.py", "types.py", "engine", "kernels", "layers")
 """What takes part in every trial. Reading, planning, storing and reporting do not change a trial's numbers."""
 
-_AROUND_A_TRIAL = frozenset({"executor.py", "job.py", "sinks.py", "worker.py"})
-"""Modules of the engine that start trials and hand their results on, and change no number either."""
+_AROUND_A_TRIAL = frozenset({"executor.py", "fidelity.py", "job.py", "sinks.py", "worker.py"})
+"""Modules of the engine that start trials, hand their results on or measure something else; they change no number."""
 
 
 def code_digest(plugin_sources: Iterable[Path]) -> str:
