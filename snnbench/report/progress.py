@@ -12,7 +12,6 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.text import Text
 
 from snnbench.records.statistics import seeds_needed, smallest_p
-from snnbench.types import canonical_json
 
 if TYPE_CHECKING:
     from snnbench.suite.plan import Planned
@@ -61,9 +60,11 @@ class RunProgress:
     def _ending(self, key: str, result: Result) -> str:
         if result.status != "done":
             return f"{result.reason} (snnbench show {key[:KEY_DIGITS]})"
-        accuracy = result.metrics.get("test_accuracy")
-        test = "" if accuracy is None else f"test {accuracy:.2%}  "
-        return f"{test}{time.monotonic() - self._started.pop(key):.1f} s"
+        # While tuning goes on, nobody is to look at test samples.
+        samples = "validation" if result.trial.phase == "tuning" else "test"
+        accuracy = result.metrics.get(f"{samples}_accuracy")
+        reached = "" if accuracy is None else f"{samples} {accuracy:.2%}  "
+        return f"{reached}{time.monotonic() - self._started.pop(key):.1f} s"
 
     def _say(self, line: str) -> None:
         if not self._quiet:
@@ -116,17 +117,20 @@ class LiveRunProgress(RunProgress):
 
 
 def plan_summary(planned: Sequence[Planned]) -> str:
-    """Say how many trials there are, and what is to be done about them."""
+    """Say how many trials there are, what is to be done about them, and how far tuning has come."""
     states = Counter(item.state for item in planned)
     counts = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
-    return f"{len(planned)} trial{'' if len(planned) == 1 else 's'}: {counts or 'none'}"
+    studies = {item.study.id: item.study for item in planned if item.study}.values()
+    n_ended, n_wanted = sum(len(study.attempts) for study in studies), sum(study.n_trials for study in studies)
+    tuned = f"; {n_ended} of {n_wanted} tuning trials have ended" if n_wanted else ""
+    return f"{len(planned)} trial{'' if len(planned) == 1 else 's'}: {counts or 'none'}{tuned}"
 
 
 def resolution(planned: Sequence[Planned]) -> str:
     """Say what the number of paired seeds can resolve; nothing where no two rows are compared."""
-    compared = [item.trial for item in planned if item.state != "skip"]
-    rows = {(trial.rule, canonical_json(dict(trial.params)), trial.task.n_steps) for trial in compared}
-    seeds = len({trial.seed for trial in compared})
+    compared = [item for item in planned if item.state != "skip" and item.trial.phase == "final"]
+    rows = {(item.name, item.trial.task.n_steps) for item in compared}
+    seeds = len({item.trial.seed for item in compared})
     pairs = len(rows) * (len(rows) - 1) // 2
     if not pairs:
         return ""

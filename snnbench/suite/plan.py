@@ -92,6 +92,11 @@ class Planned:
     number: int | None = None
 
     @property
+    def key(self) -> str | None:
+        """The trial's key; None as long as tuning has not chosen its parameters."""
+        return None if self.state == "wait" else self.trial.key
+
+    @property
     def label(self) -> str:
         """The trial in words: ``surrogate/digits/100/T16/0``, which are row, data, network, steps and seed.
 
@@ -173,7 +178,7 @@ def make_plan(
         )
         for item in laid_out
     ]
-    keys = [item.trial.key for item in planned if item.state != "wait"]
+    keys = [item.key for item in planned if item.key]
     for key in choose.keys:
         if not any(there.startswith(key) for there in keys):
             raise unknown_name(f"key of suite {suite.name}", key, keys)
@@ -456,7 +461,7 @@ def chosen(choose: Choose) -> Callable[[Planned], bool]:
         return (
             (not selected or any(_is(trial, rule) for rule in selected))
             and (not choose.datasets or any(fnmatch(dataset, name) for name in choose.datasets))
-            and (not choose.keys or any(trial.key.startswith(key) for key in choose.keys))
+            and (not choose.keys or any((item.key or "").startswith(key) for key in choose.keys))
             and (not choose.last_failed or item.state == "failed")
             and matches(item.label)
         )

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -31,6 +32,18 @@ def test_a_pipe_gets_one_line_an_event():
     ]
     assert lines[3].startswith("done      a[b]/digits/8/0  test 50.00%  ")
     assert len(lines) == 4
+
+
+def test_of_a_tuning_trial_the_validation_accuracy_is_said_and_nothing_of_the_test_samples():
+    console = Console(file=io.StringIO(), width=200, markup=False)
+    tuning = replace(TRIAL, phase="tuning")
+    feed(
+        RunProgress(console),
+        Result("k1", "c", "done", tuning, metrics={"test_accuracy": 0.5, "validation_accuracy": 0.25}),
+    )
+    said = console.file.getvalue().splitlines()[-1]
+    assert said.startswith("done      a[b]/digits/8/0  validation 25.00%  ")
+    assert "50" not in said
 
 
 def test_quiet_says_nothing():
