@@ -7,7 +7,6 @@ torch tensors on the trial's device (inputs) or numpy arrays on the host (record
 from __future__ import annotations
 
 import ast
-import dataclasses
 import functools
 import hashlib
 import json
@@ -39,6 +38,9 @@ Status: TypeAlias = Literal["done", "skipped", "diverged", "collapsed", "crashed
 
 RERUN_STATUSES: frozenset[Status] = frozenset({"crashed", "timeout", "interrupted"})
 """A trial that ended so is run again by the next ``run``; every other status is final."""
+
+FAILED_STATUSES: frozenset[Status] = frozenset({"diverged", "collapsed", "crashed", "timeout"})
+"""The rule was run and made nothing that could be measured: aggregates count these trials as worst."""
 
 
 def canonical_json(value: Any) -> str:

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeAlias
-
-import numpy as np
+from collections.abc import Iterator, Mapping, Sequence
 
 from snnbench.errors import UsageError, unknown_name
 from snnbench.report.curves import Arrays
 from snnbench.report.leaderboard import Leaderboard
-from snnbench.report.rows import Block
+from snnbench.report.rows import Block, Read
 from snnbench.rule import RuleInfo
-from snnbench.types import Result
-
-Read: TypeAlias = Callable[[Result], Mapping[str, np.ndarray]]
-"""Reads the arrays that are stored with a result; empty where there are none."""
 
 FORMATS = {
     "csv": "the rows with raw numbers",
@@ -65,6 +58,7 @@ def written(
     """
     if "csv" in formats:
         yield "leaderboard.csv", leaderboard.to_csv().encode()
+        yield "differences.csv", leaderboard.differences_to_csv().encode()
     if "md" in formats:
         yield "leaderboard.md", leaderboard.to_markdown().encode()
     if "tex" in formats:

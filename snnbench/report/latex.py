@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from snnbench.errors import UsageError
-from snnbench.report.leaderboard import KEY_DIGITS, Grid, Leaderboard, caption
+from snnbench.report.leaderboard import KEY_DIGITS, Leaderboard, caption
 from snnbench.report.rows import Block
+from snnbench.report.tables import Grid
 
 TABLES = "leaderboard-tables.tex"
 """The tables alone: what a paper reads with ``\\input``."""

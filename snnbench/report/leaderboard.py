@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
-from rich.box import SIMPLE_HEAD
-from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.table import Table
 from rich.text import Text
 
 from snnbench.records.statistics import seeds_needed
-from snnbench.report.rows import COLUMNS, ENERGY, NOT_RUN, Block, Column, Difference, Row, make_blocks
+from snnbench.report.rows import (
+    COLUMNS,
+    ENERGY,
+    MOST_MODELS,
+    NOT_RUN,
+    Block,
+    Column,
+    Difference,
+    Read,
+    Row,
+    make_blocks,
+)
+from snnbench.report.tables import (
+    NOTHING,
+    Grid,
+    Sheet,
+    counted,
+    escaped,
+    listed,
+    markdown_sheet,
+    markdown_table,
+    rich_sheet,
+    rich_tables,
+    short,
+    to_csv,
+)
 from snnbench.suite.plan import Planned
 from snnbench.suite.schema import Measure, Suite
 from snnbench.types import METRICS, Result, Selection, Trial, canonical_json
@@ -34,28 +54,16 @@ _MEANING: Mapping[Selection, str] = {
     "last": "test accuracy after the last epoch",
 }
 
-_NOTHING = "-"
 _STALE = "†"
 _PARALLEL = "‡"
 KEY_DIGITS = 8
 """So much of a result's key is said where room is short."""
-_NAME_WIDTH = 40
 
+MOST_DIFFERENCES = 21
+"""A block's differences are a table where they are no more than this, all pairs of seven rows; files have them all."""
 
-class Grid(NamedTuple):
-    """A block as a table of text.
-
-    Attributes:
-        header: titles of the columns; place and name are the first two.
-        rows: cells, row by row.
-        left: indices of the columns of words, which stand flush left.
-        groups: of each column, the entry of ``[measure] use`` that shows it; empty for those that are always shown.
-    """
-
-    header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    left: frozenset[int]
-    groups: tuple[str, ...]
+BY_SEEDS, BY_SAMPLES = "95 % t-interval", "95 % Wilson interval"
+"""Titles of intervals: what other seeds would give, and what other test samples would give the one trained model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,32 +84,46 @@ class Leaderboard:
 
     def to_csv(self) -> str:
         """Write the records, a line each."""
-        rows = self.records()
-        names = dict.fromkeys(name for row in rows for name in row if name not in ("keys", "params"))
-        file = io.StringIO()
-        writer = csv.DictWriter(file, [*names, "params", "keys"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
-        return file.getvalue()
+        rows = [{name: value for name, value in row.items() if name != "differences"} for row in self.records()]
+        return to_csv(rows, last=("params", "keys"))
+
+    def differences_to_csv(self) -> str:
+        """Write every difference between two ranked rows, a line each."""
+        return to_csv(
+            [
+                {
+                    "suite": self.suite.name,
+                    **_task(block),
+                    "metric": self.ranked_by,
+                    "name": item.better,
+                    **_record_of(item, item.better),
+                    "keys": keys[item.better],
+                    "against_keys": keys[item.worse],
+                }
+                for block in self.blocks
+                for keys in [{row.name: " ".join(row.keys) for row in block.rows}]
+                for item in block.differences
+            ]
+        )
 
     def to_markdown(self) -> str:
         """Write the tables as Markdown, with footnotes and all keys."""
-        parts = [f"# {_escaped(self.suite.name)}"]
+        parts = [f"# {escaped(self.suite.name)}"]
         for block in self.blocks:
-            grid = self.grid(block)
-            marks = ["---" if index in grid.left else "---:" for index in range(len(grid.header))]
-            lines = [grid.header, tuple(marks), *grid.rows]
-            table = "\n".join(f"| {' | '.join(_escaped(cell) for cell in line)} |" for line in lines)
-            notes = "\n".join(f"- {_escaped(note)}" for note in (*self.notes(block), *self.sources(block)))
-            parts += [f"## {_escaped(caption(block.trial))}", table, notes]
-        return "\n\n".join([*parts, *map(_escaped, self.explanation())]) + "\n"
+            notes = "\n".join(f"- {escaped(note)}" for note in (*self.notes(block), *self.sources(block)))
+            parts += [f"## {escaped(caption(block.trial))}", markdown_table(self.grid(block)), notes]
+            parts += [markdown_sheet(sheet, 3) for sheet in self.sheets(block)]
+        return "\n\n".join([*parts, *map(escaped, self.explanation())]) + "\n"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for block in self.blocks:
             yield Text(caption(block.trial), style="bold")
-            yield from _tables(self.grid(block), options.max_width)
+            yield from rich_tables(self.grid(block), options.max_width)
             notes = (*self.notes(block), *self.sources(block, KEY_DIGITS))
             yield from (Text(f"  {note}") for note in notes)
+            for sheet in self.sheets(block):
+                yield Text()
+                yield from rich_sheet(sheet, options.max_width)
             yield Text()
         yield from map(Text, self.explanation())
 
@@ -126,33 +148,88 @@ class Leaderboard:
 
     def grid(self, block: Block) -> Grid:
         """Lay a block out as text: what is printed, whatever the format."""
-        columns = self.columns(block)
-        header = ["#", "rule", "read-out", "done"]
-        groups = [""] * len(header)
-        for column in columns:
-            titles = [column.title, "95 % t-interval"] if column.metric == self.ranked_by else [column.title]
-            header += titles
+        cells = [
+            {
+                "#": str(row.rank or NOTHING),
+                "rule": row.name + (_STALE if row.stale else ""),
+                "read-out": row.readout,
+                "done": _done(row),
+            }
+            for row in block.rows
+        ]
+        groups = [""] * 4
+        for column in self.columns(block):
+            titles = {column.title: [self._cell(row, column) for row in block.rows]}
+            if column.metric == self.ranked_by:
+                titles |= self._judgements(block, column)
             groups += [column.group] * len(titles)
-        rows = []
-        for row in block.rows:
-            cells = [str(row.rank or _NOTHING), row.name + (_STALE if row.stale else ""), row.readout, _done(row)]
-            for column in columns:
-                cells += self._cells(row, column)
-            rows.append(tuple(cells))
-        return Grid(tuple(header), rows, frozenset({1, 2, 3}), tuple(groups))
+            for title, texts in titles.items():
+                for line, text in zip(cells, texts, strict=True):
+                    line[title] = text
+        return Grid(tuple(cells[0]), [tuple(line.values()) for line in cells], frozenset({1, 2, 3}), 2, tuple(groups))
 
-    def _cells(self, row: Row, column: Column) -> list[str]:
-        ranking = column.metric == self.ranked_by
+    def _cell(self, row: Row, column: Column) -> str:
         estimate = row.estimates.get(column.metric)
         if estimate is None:
-            return [_NOTHING] * (1 + ranking)
+            return NOTHING
         text = shown(column, estimate.mean)
-        if not ranking:
-            return [text + (_PARALLEL if column.timing and row.parallel else "")]
-        if estimate.sd is None:
-            return [text, _NOTHING]
-        low, high = (end * column.scale for end in (estimate.low, estimate.high) if end is not None)
-        return [f"{text} ± {estimate.sd * column.scale:.2f}", f"{low:.2f} to {high:.2f}"]
+        if column.metric == self.ranked_by:
+            return text if estimate.sd is None else f"{text} ± {estimate.sd * column.scale:.2f}"
+        return text + (_PARALLEL if column.timing and row.parallel else "")
+
+    def _judgements(self, block: Block, column: Column) -> dict[str, list[str]]:
+        """What stands behind the column that ranks: intervals, and letters that say which rows are told apart."""
+        columns = {
+            title: [NOTHING if ends is None else _to(*ends, column.scale) for ends in intervals]
+            for title, intervals in self.intervals(block).items()
+        }
+        groups = block.groups
+        return {**columns, self.group_title(block): [groups.get(row.name, NOTHING) for row in block.rows]}
+
+    def intervals(self, block: Block) -> dict[str, list[tuple[float, float] | None]]:
+        """Return the intervals of the metric that ranks, by title, one a row; of one seed that of its one model."""
+        found: dict[str, list[tuple[float, float] | None]] = {BY_SEEDS: [], BY_SAMPLES: []}
+        for row in block.rows:
+            estimate, model = row.estimates.get(self.ranked_by), row.one_model(self.ranked_by)
+            over_seeds = estimate is not None and estimate.low is not None and estimate.high is not None
+            found[BY_SEEDS].append((estimate.low, estimate.high) if over_seeds else None)  # type: ignore[union-attr]
+            found[BY_SAMPLES].append((model.low, model.high) if model else None)
+        if any(found[BY_SAMPLES]) and not any(found[BY_SEEDS]):
+            del found[BY_SEEDS]
+        if not any(found[BY_SAMPLES]):
+            del found[BY_SAMPLES]
+        return found
+
+    def group_title(self, block: Block) -> str:
+        """Return the title of the column of letters."""
+        return "group of models" if block.over_samples else "group"
+
+    def sheets(self, block: Block) -> list[Sheet]:
+        """Return the tables that stand below a block's: its differences, unless they are too many to be read."""
+        if not 0 < len(block.differences) <= MOST_DIFFERENCES:
+            return []
+        comparisons = [item.comparison for item in block.differences]
+        between = "these trained models" if block.over_samples else "rules"
+        rows = [
+            (
+                item.better,
+                item.worse,
+                f"{100 * item.comparison.effect:+.2f}",
+                _to(found.low, found.high, 100) if (found := item.comparison.interval) else NOTHING,
+                f"{item.comparison.p_family:.2g}",
+                item.comparison.verdict,
+            )
+            for item in block.differences
+        ]
+        header = ("row", "less", "points", "95 % interval", "p (Holm)", "verdict")
+        title = f"Differences between {between}: {comparisons[0].test}, Holm over {counted(len(rows), 'pair')}"
+        notes = listed(
+            [
+                *(found.label for item in comparisons if (found := item.interval)),
+                *(f"no interval: {item.reason}" for item in comparisons if item.reason),
+            ]
+        )
+        return [Sheet(title, Grid(header, rows, frozenset({0, 1, 5}), 2), notes)]
 
     def notes(self, block: Block) -> Iterator[str]:
         """Yield a block's footnotes: what the seeds resolve, what is missing and why, where it ran."""
@@ -169,7 +246,7 @@ class Leaderboard:
             if lost is not None and lost.mean:
                 yield f"{row.name}: a spike buffer was full in {lost.mean:.1%} of the test samples and lost spikes."
         if block.differences:
-            yield _verdict(block.differences)
+            yield _verdict(block)
         gaps: dict[tuple[str, str], list[str]] = {}
         for column in self.columns(block):
             reasons = dict.fromkeys(row.missing[column.metric] for row in rows if column.metric in row.missing)
@@ -204,9 +281,19 @@ class Leaderboard:
         """Yield what holds for all blocks: by what is ranked, and what the figures are."""
         yield (
             f"Ranked by {_MEANING[self.suite.protocol.selection]}. Means over the seeds that are done, ± their standard"
-            " deviation. The order is that of the means; below each table stands which differences the seeds resolve:"
-            " exact paired sign-flip test, Holm over all pairs of ranked rows, 5 %."
+            " deviation. The order is that of the means. Rows that share a letter in the column group are not told"
+            " apart: exact paired sign-flip test over seeds, Holm over all pairs of ranked rows, 5 %."
         )
+        if any(row.one_model(self.ranked_by) for block in self.blocks for row in block.rows):
+            yield (
+                "Of a row with one seed the interval is Wilson's: what other test samples would give this one trained"
+                " model. What other seeds would give is another question, which one seed cannot answer."
+            )
+        if any(block.over_samples for block in self.blocks):
+            yield (
+                "Groups of models compare the one trained model of each row with the others on the same test samples"
+                " (exact McNemar test, Holm): they say nothing of the rules, which other seeds may order otherwise."
+            )
         tables = _cost_tables({metric for block in self.blocks for row in block.rows for metric in row.estimates})
         if tables and "energy" in self.suite.measure.use:
             names = ", ".join(metric.removeprefix(ENERGY) for metric in tables)
@@ -214,10 +301,7 @@ class Leaderboard:
 
     def _record(self, block: Block, row: Row) -> dict[str, Any]:
         trial = row.trials[0]
-        data = trial.to_json()
-        task = {name: value for name, value in data["task"].items() if name not in ("input_shape", "n_classes")}
-        task["split"] = ",".join([trial.task.split, *(f":{member}" for member in row.members[1:])])
-        same = ("network", "track", "phase", "selection", "device", "backend", "threads", "event_density", "cuda_graph")
+        model = row.one_model(self.ranked_by)
         statuses = ("done", "skipped", "diverged", "collapsed", "crashed", "timeout", "interrupted", NOT_RUN)
         numbers: dict[str, float | None] = {}
         for metric in sorted({metric for row in block.rows for metric in row.estimates}):
@@ -227,21 +311,28 @@ class Leaderboard:
                 numbers[name] = getattr(estimate, part) if estimate else None
         return {
             "suite": self.suite.name,
-            **task,
-            **{name: data[name] for name in same},
-            **{f"budget_{name}": value for name, value in data["budget"].items()},
+            **_task(block),
+            "split": ",".join([trial.task.split, *(f":{member}" for member in row.members[1:])]),
             "ranked_by": self.ranked_by,
             "rank": row.rank,
+            "group": block.groups.get(row.name),
+            "group_of": "models" if block.over_samples else "rules",
             "rule": trial.rule,
             "name": row.name,
             "control": row.control,
             "readout": row.readout,
             "planned": len(row.trials),
             **{status.replace(" ", "_"): row.statuses.get(status, 0) for status in statuses},
+            "failed_share": row.failed_share,
             "stale": len(row.stale),
             "parallel": row.parallel,
             **numbers,
-            "params": canonical_json(data["params"]),
+            "wilson_low": model and model.low,
+            "wilson_high": model and model.high,
+            "differences": [
+                _record_of(item, row.name) for item in block.differences if row.name in (item.better, item.worse)
+            ],
+            "params": canonical_json(dict(trial.params)),
             "keys": " ".join(row.keys),
         }
 
@@ -252,6 +343,7 @@ def make_leaderboard(
     results: Iterable[Result] | None = None,
     *,
     controls: Collection[str] = (),
+    read: Read | None = None,
 ) -> Leaderboard:
     """Make the leaderboard of a suite.
 
@@ -260,26 +352,66 @@ def make_leaderboard(
         planned: its trials; those that tune are told of below the tables, and are in no row.
         results: what came of them; None: what the plan found in the store.
         controls: names of the rules that are control rows.
+        read: reads the arrays of a result, from which rows of one seed are compared.
     """
     planned = [item for item in planned if item.trial.phase == "final"]
     if results is None:
         results = [item.result for item in planned if item.result is not None]
     ranked_by = RANKED_BY[suite.protocol.selection]
-    return Leaderboard(suite, make_blocks(planned, results, ranked_by=ranked_by, controls=controls))
+    return Leaderboard(suite, make_blocks(planned, results, ranked_by=ranked_by, controls=controls, read=read))
 
 
-def _verdict(differences: Sequence[Difference]) -> str:
-    """Say which rows the seeds tell apart, and if none, what it would take."""
-    n_seeds = min(difference.n_seeds for difference in differences)
-    needed = seeds_needed(len(differences))
-    resolved = [f"{item.better} over {item.worse} (p = {item.p:.2g})" for item in differences if item.resolved]
+def _verdict(block: Block) -> str:
+    """Say how much the data resolve, and if nothing, what it would take."""
+    comparisons = [item.comparison for item in block.differences]
+    resolved, total = sum(comparison.resolved for comparison in comparisons), len(comparisons)
+    n = min(comparison.n for comparison in comparisons)
+    over = counted(n, "test sample" if block.over_samples else "seed")
+    where = "" if total <= MOST_DIFFERENCES else "; snnbench report writes all of them to differences.csv"
     if resolved:
-        rest = "; no other difference is" if len(resolved) < len(differences) else ""
-        return f"Resolved over {_counted(n_seeds, 'seed')}: {', '.join(resolved)}{rest}."
-    if n_seeds < needed:
-        asked = "to resolve it" if len(differences) == 1 else f"to resolve any of the {len(differences)}"
-        return f"No difference is resolved: {asked} takes {needed} seeds, and there are {n_seeds}."
-    return f"No difference is resolved over {n_seeds} seeds."
+        share = "The difference is" if total == 1 else f"{resolved} of {total} differences are"
+        return f"{share} resolved over {over}{where}."
+    if not block.over_samples and n < (needed := seeds_needed(total)):
+        asked = "to resolve it" if total == 1 else f"to resolve any of the {total}"
+        models = ""
+        if n == 1 and sum(row.rank is not None for row in block.rows) > MOST_MODELS:
+            models = f"; models are compared on their test samples where they are no more than {MOST_MODELS}"
+        return f"No difference is resolved: {asked} takes {needed} seeds, and there are {n}{models}{where}."
+    return f"No difference is resolved over {over}{where}."
+
+
+def _record_of(item: Difference, name: str) -> dict[str, Any]:
+    """A difference as flat data, seen from one of its two rows: that row less the other."""
+    comparison = item.comparison
+    interval = comparison.interval
+    sign = 1 if name == item.better else -1
+    ends = sorted(sign * end for end in (interval.low, interval.high)) if interval else (None, None)
+    return {
+        "against": item.worse if name == item.better else item.better,
+        "difference": sign * comparison.effect,
+        "low": ends[0],
+        "high": ends[1],
+        "interval": interval.label if interval else comparison.reason,
+        "p": comparison.p,
+        "p_holm": comparison.p_family,
+        "n": comparison.n,
+        "test": comparison.test,
+        "verdict": comparison.verdict,
+    }
+
+
+def _task(block: Block) -> dict[str, Any]:
+    """What a block's rows have in common, as flat data."""
+    data = block.trial.to_json()
+    task = {name: value for name, value in data["task"].items() if name not in ("input_shape", "n_classes")}
+    task["split"] = block.trial.task.split.partition(":")[0]
+    same = ("network", "track", "phase", "selection", "device", "backend", "threads", "event_density", "cuda_graph")
+    budget = {f"budget_{name}": value for name, value in data["budget"].items()}
+    return {**task, **{name: data[name] for name in same}, **budget}
+
+
+def _to(low: float, high: float, scale: float) -> str:
+    return f"{low * scale:.2f} to {high * scale:.2f}"
 
 
 def _cost_tables(metrics: Iterable[str]) -> list[str]:
@@ -290,7 +422,7 @@ def caption(trial: Trial) -> str:
     """Say what the rows of this trial's block have in common."""
     task, budget = trial.task, trial.budget
     amount = next(
-        _counted(value, name)
+        counted(value, name)
         for name in ("epoch", "second", "sample")
         if (value := getattr(budget, f"{name}s")) is not None
     )
@@ -304,13 +436,9 @@ def caption(trial: Trial) -> str:
             f"T = {task.n_steps} x {task.dt_ms:g} ms{window}",
             amount,
             f"{trial.track} track",
-            f"{trial.device} ({trial.backend}), {_counted(trial.threads, 'thread')}",
+            f"{trial.device} ({trial.backend}), {counted(trial.threads, 'thread')}",
         ]
     )
-
-
-def _counted(number: float, what: str) -> str:
-    return f"{number:g} {what}{'' if number == 1 else 's'}"
 
 
 def _done(row: Row) -> str:
@@ -320,63 +448,4 @@ def _done(row: Row) -> str:
 
 def shown(column: Column, value: float) -> str:
     """Write a measure as its column does, in the unit of the column's title."""
-    return f"{value * column.scale:.2f}" if column.group == "accuracy" else _short(value * column.scale)
-
-
-def _short(value: float) -> str:
-    """Write three significant digits, thousands as k, M, G."""
-    for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= 0.9995 * factor:
-            return f"{value / factor:.3g}{suffix}"
-    return f"{value:.3g}"
-
-
-def _tables(grid: Grid, max_width: int) -> Iterator[Table]:
-    """Cut a grid into tables that are narrow enough."""
-    widths = [
-        max(_two_line_width(title), *(cell_len(row[index]) for row in grid.rows))
-        for index, title in enumerate(grid.header)
-    ]
-    widths[1] = min(widths[1], _NAME_WIDTH)
-    gap = 2
-    pieces: list[list[int]] = [[]]
-    room = free = max_width - sum(widths[:2]) - 2 * gap
-    for index in range(2, len(widths)):
-        if pieces[-1] and widths[index] + gap > free:
-            pieces.append([])
-            free = room
-        pieces[-1].append(index)
-        free -= widths[index] + gap
-    for piece in pieces:
-        table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-        for index in (0, 1, *piece):
-            table.add_column(
-                Text(grid.header[index]),
-                width=widths[index],
-                justify="left" if index in grid.left else "right",
-                overflow="fold",
-            )
-        for row in grid.rows:
-            table.add_row(*(Text(row[index]) for index in (0, 1, *piece)))
-        yield table
-
-
-def _two_line_width(title: str) -> int:
-    words = title.split()
-    cuts = range(1, len(words) + 1)
-    return min(max(cell_len(" ".join(words[:cut])), cell_len(" ".join(words[cut:]))) for cut in cuts)
-
-
-def _harmless(value: Any) -> Any:
-    """Keep text from being read as a formula, and a carriage return, which would go unquoted, from ending a line."""
-    if not isinstance(value, str):
-        return value
-    text = value.replace("\r\n", "\n").replace("\r", "\n")
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\n")) else text
-
-
-def _escaped(text: str) -> str:
-    """Keep Markdown from reading text as markup."""
-    for mark in "\\|`*_<[]&~$":
-        text = text.replace(mark, f"\\{mark}")
-    return " ".join(text.split())
+    return f"{value * column.scale:.2f}" if column.group == "accuracy" else short(value * column.scale)

@@ -13,21 +13,42 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
+
+import numpy as np
 
 from snnbench.records.frame import flatten
-from snnbench.records.statistics import LEVEL, holm, mean, sign_flip_p, standard_deviation, t_interval
+from snnbench.records.statistics import (
+    Comparison,
+    Interval,
+    as_family,
+    compare_on_samples,
+    compare_over_seeds,
+    mean,
+    pooled_wilson_interval,
+    standard_deviation,
+    t_interval,
+    wilson_interval,
+)
+from snnbench.report.groups import rank_groups
 from snnbench.suite.plan import Planned
 from snnbench.suite.schema import Measure
-from snnbench.types import Result, Trial, digest
+from snnbench.types import FAILED_STATUSES, Result, Trial, digest
+
+Read: TypeAlias = Callable[[Result], Mapping[str, np.ndarray]]
+"""Reads the arrays that are stored with a result; empty where there are none."""
 
 NOT_RUN = "not run"
 """What stands for the status of a trial that has no result."""
 
 BUSY_CORES = 0.5
 """Timings of a trial are marked if other processes kept more cores busy than this, on average."""
+
+MOST_MODELS = 24
+"""Rows of one seed are compared on their test samples in blocks of no more ranked rows than this: pairs grow with the
+square of the rows, and a family of so many resolves little."""
 
 
 class Column(NamedTuple):
@@ -146,6 +167,29 @@ class Row:
         return self.n_done == len(self.trials)
 
     @property
+    def failed_share(self) -> float:
+        """Share of the planned trials that were run and gave nothing to be measured."""
+        return sum(self.statuses.get(status, 0) for status in FAILED_STATUSES) / len(self.trials)
+
+    def one_model(self, metric: str) -> Interval | None:
+        """Wilson's interval of the accuracy of a row of one seed: what other test samples would give these models.
+
+        Another question than what other seeds would give. None for a row of several seeds, whose models are tested on
+        the same samples, and where the number of samples is not known.
+
+        Args:
+            metric: an accuracy.
+        """
+        done = [result for result in self.results if result.status == "done"]
+        accuracies = [result.metrics.get(metric) for result in done]
+        samples = [result.provenance.get("samples", {}).get("test") for result in done]
+        if len(self.by_seed) != 1 or len({trial.seed for trial in self.trials}) != 1 or None in (*accuracies, *samples):
+            return None
+        if len(done) == 1:
+            return wilson_interval(accuracies[0], samples[0])  # type: ignore[arg-type]
+        return pooled_wilson_interval(accuracies, samples)  # type: ignore[arg-type]
+
+    @property
     def keys(self) -> tuple[str, ...]:
         """The results behind the row."""
         return tuple(result.key for result in self.results)
@@ -180,26 +224,17 @@ class Row:
 
 
 class Difference(NamedTuple):
-    """Two ranked rows, compared over the seeds that both have.
+    """Two ranked rows, compared over the seeds that both have or, where each has but one, over their test samples.
 
     Attributes:
         better: name of the row with the higher mean.
         worse: name of the other.
-        mean: of the paired differences.
-        p: of the exact sign-flip test, by Holm over all pairs of the block.
-        n_seeds: number of pairs.
+        comparison: of the better less the worse, one of the family of all pairs of the block.
     """
 
     better: str
     worse: str
-    mean: float
-    p: float
-    n_seeds: int
-
-    @property
-    def resolved(self) -> bool:
-        """The seeds tell the two apart."""
-        return self.p <= 1 - LEVEL
+    comparison: Comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,22 +245,41 @@ class Block:
         trial: any of its trials, for what all have in common.
         rows: ranked ones first, then those without a rank, control rows last.
         differences: between every two ranked rows, the better one's rank first.
+        over_samples: they are between models, one a row, over their test samples: they say nothing of other seeds.
     """
 
     trial: Trial
     rows: tuple[Row, ...]
     differences: tuple[Difference, ...] = ()
+    over_samples: bool = False
 
     @property
     def winner(self) -> str | None:
         """Name of the first row, if the seeds tell it from every other ranked row."""
-        ranked = [row.name for row in self.rows if row.rank is not None]
-        beaten = {item.worse for item in self.differences if item.better == ranked[0] and item.resolved}
-        return ranked[0] if beaten and beaten.issuperset(ranked[1:]) else None
+        if self.over_samples or not self.differences:
+            return None
+        first, *others = self._ranked
+        beaten = {item.worse for item in self.differences if item.better == first and item.comparison.resolved}
+        return first if beaten.issuperset(others) else None
+
+    @property
+    def groups(self) -> Mapping[str, str]:
+        """Letters of the ranked rows, by name: rows that share one are not told apart."""
+        resolved = {frozenset((item.better, item.worse)) for item in self.differences if item.comparison.resolved}
+        return rank_groups(self._ranked, resolved)
+
+    @property
+    def _ranked(self) -> list[str]:
+        return [row.name for row in self.rows if row.rank is not None]
 
 
 def make_blocks(
-    planned: Sequence[Planned], results: Iterable[Result], *, ranked_by: str, controls: Collection[str]
+    planned: Sequence[Planned],
+    results: Iterable[Result],
+    *,
+    ranked_by: str,
+    controls: Collection[str],
+    read: Read | None = None,
 ) -> tuple[Block, ...]:
     """Group results into rows, and rank rows within blocks.
 
@@ -234,6 +288,7 @@ def make_blocks(
         results: what came of them.
         ranked_by: the metric that ranks.
         controls: names of the rules that are control rows.
+        read: reads what each test sample earned, where rows have one seed; None: such rows are not compared.
     """
     found = {result.key: result for result in results}
     groups: dict[str, list[Planned]] = {}
@@ -244,21 +299,46 @@ def make_blocks(
         trial = items[0].trial
         row = _row(items[0].name, items, found, control=trial.rule in controls)
         blocks.setdefault(_block_digest(trial), []).append(row)
-    ranked = (_ranked(rows, ranked_by) for rows in blocks.values())
-    return tuple(Block(rows[0].trials[0], rows, _differences(rows, ranked_by)) for rows in ranked)
+    return tuple(_block(_ranked(rows, ranked_by), ranked_by, read) for rows in blocks.values())
 
 
-def _differences(rows: Iterable[Row], metric: str) -> tuple[Difference, ...]:
-    pairs = list(itertools.combinations([row for row in rows if row.rank is not None], 2))
-    paired: list[list[float]] = []
-    for better, worse in pairs:
-        shared = [seed for seed in better.by_seed if seed in worse.by_seed]
-        paired.append([better.by_seed[seed][metric] - worse.by_seed[seed][metric] for seed in shared])  # type: ignore[operator]
-    p_values = holm([sign_flip_p(differences) for differences in paired])
-    return tuple(
-        Difference(better.name, worse.name, mean(differences), p, len(differences))
-        for (better, worse), differences, p in zip(pairs, paired, p_values, strict=True)
+def _block(rows: tuple[Row, ...], metric: str, read: Read | None) -> Block:
+    ranked = [row for row in rows if row.rank is not None]
+    pairs = list(itertools.combinations(ranked, 2))
+    earned = _credits(ranked, read) if pairs and read else None
+    if earned is not None:
+        rng = np.random.default_rng(0)
+        found = [compare_on_samples(earned[better.name], earned[worse.name], rng) for better, worse in pairs]
+    else:
+        found = [compare_over_seeds(_paired(better, worse, metric)) for better, worse in pairs]
+    differences = tuple(
+        Difference(better.name, worse.name, comparison)
+        for (better, worse), comparison in zip(pairs, as_family(found), strict=True)
     )
+    return Block(rows[0].trials[0], rows, differences, over_samples=earned is not None)
+
+
+def _paired(better: Row, worse: Row, metric: str) -> list[float]:
+    """What the one has more than the other, of each seed that both have."""
+    shared = [seed for seed in better.by_seed if seed in worse.by_seed]
+    return [better.by_seed[seed][metric] - worse.by_seed[seed][metric] for seed in shared]  # type: ignore[operator]
+
+
+def _credits(rows: Sequence[Row], read: Read) -> dict[str, np.ndarray] | None:
+    """What each test sample earned each row's one seed, the members of a split one behind the other.
+
+    None where a row has several seeds, where there are too many rows, or where credits are not stored.
+    """
+    if len(rows) > MOST_MODELS or any(len(row.by_seed) != 1 for row in rows):
+        return None
+    earned = {}
+    for row in rows:
+        found = [read(result).get("credits") for result in sorted(row.results, key=lambda item: item.trial.task.split)]
+        parts = [part for part in found if part is not None]
+        if len(parts) < len(found):
+            return None
+        earned[row.name] = np.concatenate(parts)
+    return earned if len({len(each) for each in earned.values()}) == 1 else None
 
 
 def _block_digest(trial: Trial) -> str:

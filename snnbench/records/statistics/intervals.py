@@ -73,7 +73,9 @@ def wilson_interval(accuracy: float, n_samples: int, level: float = LEVEL) -> In
     return Interval(low, high, f"{level:.0%} Wilson interval of this one model on {n_samples} test samples")
 
 
-def pooled_wilson_interval(credits_by_fold: Sequence[np.ndarray], level: float = LEVEL) -> Interval:
+def pooled_wilson_interval(
+    accuracy_by_fold: Sequence[float], samples_by_fold: Sequence[int], level: float = LEVEL
+) -> Interval:
     """Return Wilson's interval of the accuracy over all folds of a cross-validation, each tested by its own model.
 
     Every sample counts once, so folds weigh as much as they have samples. Folds that differ in accuracy only make the
@@ -81,16 +83,14 @@ def pooled_wilson_interval(credits_by_fold: Sequence[np.ndarray], level: float =
     estimate of that part exists (Bengio and Grandvalet 2004, Journal of Machine Learning Research 5).
 
     Args:
-        credits_by_fold: what each test sample earned, in [0, 1]; ``[N]`` a fold. Not several seeds on the same samples.
+        accuracy_by_fold: mean credit of each fold's test samples. Not of several seeds on the same samples.
+        samples_by_fold: number of test samples of each fold.
         level: of confidence.
     """
-    earned = np.concatenate(list(credits_by_fold))
-    low, high = _wilson(float(earned.mean()), len(earned), level)
-    return Interval(
-        low,
-        high,
-        f"{level:.0%} Wilson interval of the models of {len(credits_by_fold)} folds on {len(earned)} test samples",
-    )
+    n = sum(samples_by_fold)
+    low, high = _wilson(float(np.average(accuracy_by_fold, weights=samples_by_fold)), n, level)
+    label = f"{level:.0%} Wilson interval of the models of {len(samples_by_fold)} folds on {n} test samples"
+    return Interval(low, high, label)
 
 
 def _wilson(share: float, n: int, level: float) -> tuple[float, float]:

@@ -77,9 +77,8 @@ def test_wilson_of_whole_counts_is_scipys(right, n):
 
 
 def test_folds_are_pooled_by_sample():
-    # 3 of 4 and 7 of 10 with one two-way tie among them: 10.5 of 14, not the mean of the folds' accuracies
-    folds = [np.array([1, 1, 1, 0]), np.array([1.0] * 7 + [0.5, 0, 0])]
-    pooled = pooled_wilson_interval(folds)
+    # 3 of 4, and 7 of 10 with a two-way tie beside them: 10.5 of 14, not the mean of the folds' accuracies
+    pooled = pooled_wilson_interval([3 / 4, 7.5 / 10], [4, 10])
     assert pooled[:2] == wilson_interval(10.5 / 14, 14)[:2]
     assert pooled.label == "95% Wilson interval of the models of 2 folds on 14 test samples"
 

@@ -27,7 +27,13 @@ def files(make_board):
 
 def test_tables(files):
     found = dict(files("csv", "md", "tex"))
-    assert list(found) == ["leaderboard.csv", "leaderboard.md", "leaderboard-tables.tex", "leaderboard.tex"]
+    assert list(found) == [
+        "leaderboard.csv",
+        "differences.csv",
+        "leaderboard.md",
+        "leaderboard-tables.tex",
+        "leaderboard.tex",
+    ]
     assert rb"\input{leaderboard-tables}" in found["leaderboard.tex"]
 
 

@@ -5,13 +5,16 @@ import re
 from dataclasses import replace
 from html import unescape
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+from snnbench.records.statistics import pooled_wilson_interval, wilson_interval
 from snnbench.report.leaderboard import make_leaderboard
+from snnbench.report.rows import MOST_MODELS
 from snnbench.suite.plan import Planned, row_names
 from snnbench.suite.schema import load_suite
 from snnbench.types import Budget, Named, Result, Task, Trial
@@ -49,10 +52,10 @@ def failed(of, status="diverged", reason="the loss is nan"):
     return Result(of.key, CODE, status, of, reason, metrics={"test_accuracy": 0.0, "test_accuracy_last_epoch": 0.0})
 
 
-def board(results, *, of=None, planned=(), controls=()):
+def board(results, *, of=None, planned=(), controls=(), read=None):
     names = row_names(result.trial for result in results)
     items = [Planned(result.trial, names[result.trial.row], "cached", CODE, result=result) for result in results]
-    return make_leaderboard(of or suite(), [*items, *planned], controls=controls)
+    return make_leaderboard(of or suite(), [*items, *planned], controls=controls, read=read)
 
 
 def shown(leaderboard, width=120):
@@ -264,11 +267,11 @@ def test_markdown_shows_any_text_as_it_is(text):
 
 def test_markdown_cells_cannot_break_the_table():
     results = [done(trial("a", 0, note=note), 0.9) for note in ("x|y\nz", "<b>")]
-    text = board(results).to_markdown()
-    table = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(table) == 4
-    columns = {line.replace("\\|", "").count("|") for line in table}
-    assert len(columns) == 1
+    leaderboard = board(results)
+    text = leaderboard.to_markdown()
+    table = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("|")]
+    n_columns = len(leaderboard.grid(leaderboard.blocks[0]).header)
+    assert [line.count("|") for line in table] == [n_columns + 1] * 4 + [7] * 3
     assert "x\\|y z" in text
     assert "\\<b>" in text
     for result in results:
@@ -290,12 +293,18 @@ def test_what_the_seeds_resolve():
     leaderboard = board([*better, *worse, *same])
     differences = {(item.better, item.worse): item for item in leaderboard.blocks[0].differences}
     assert set(differences) == {("a", "b"), ("a", "c"), ("b", "c")}
-    assert differences["a", "b"].mean == pytest.approx(0.1)
-    assert differences["a", "b"].p == pytest.approx(3 * 2 / 2**8)
-    assert differences["a", "b"].n_seeds == 8
-    assert not differences["b", "c"].resolved
-    line = "Resolved over 8 seeds: a over b (p = 0.023), a over c (p = 0.023); no other difference is."
-    assert line in leaderboard.to_markdown()
+    comparison = differences["a", "b"].comparison
+    assert comparison.effect == pytest.approx(0.1)
+    assert comparison.p == pytest.approx(2 / 2**8)
+    assert comparison.p_family == pytest.approx(3 * 2 / 2**8)
+    assert comparison.n == 8
+    assert not differences["b", "c"].comparison.resolved
+    assert leaderboard.blocks[0].groups == {"a": "a", "c": "b", "b": "b"}
+    markdown = leaderboard.to_markdown()
+    assert "2 of 3 differences are resolved over 8 seeds." in markdown
+    assert "| a | b | +10.00 | 10.00 to 10.00 | 0.023 | resolved |" in markdown
+    # one seed of eight differs, by 0.1 points: t(7, 0.975) = 2.364624 standard errors of 0.0125 points
+    assert "| b | c | +0.01 | -0.02 to 0.04 | 1 | not resolved |" in markdown
 
 
 def test_too_few_seeds_resolve_nothing_and_it_says_how_many_would():
@@ -335,7 +344,7 @@ def test_a_seeds_figure_is_the_mean_over_the_folds():
     estimate = block.rows[0].estimates["test_accuracy"]
     assert (estimate.mean, estimate.sd) == pytest.approx((0.85, 0.1 / 2**0.5))
     (difference,) = block.differences
-    assert (difference.mean, difference.n_seeds) == (pytest.approx((0.2 + 0.0) / 2), 2)
+    assert (difference.comparison.effect, difference.comparison.n) == (pytest.approx((0.2 + 0.0) / 2), 2)
     assert "kfold-3 split" in shown(leaderboard)
     assert "means over the members of the split: 0, 1, 2" in leaderboard.to_markdown()
     assert leaderboard.records()[0]["split"] == "kfold-3:0,:1,:2"
@@ -362,3 +371,121 @@ def test_why_a_measure_is_missing_is_what_done_trials_say():
     lost = dataclasses.replace(failed(trial("a", 1)), missing={"t95_ms": "the loss is nan"})
     (row,) = board([of_done, lost]).blocks[0].rows
     assert row.missing["t95_ms"] == "no layer spikes"
+
+
+# --- rows of one seed: models on test samples -------------------------------------------------------------------------
+
+
+def measured(of, right):
+    """A result of a model that decides these samples rightly, and what each earned."""
+    earned = np.array(right, dtype=float)
+    result = done(of, float(earned.mean()))
+    samples = {"train": 90, "validation": 10, "test": len(earned)}
+    return replace(result, provenance={**result.provenance, "samples": samples}), earned
+
+
+def models(*results, **options):
+    earned = {result.key: each for result, each in results}
+    return board([result for result, _ in results], read=lambda result: {"credits": earned[result.key]}, **options)
+
+
+def test_one_seeds_models_are_compared_on_their_test_samples_and_it_says_so():
+    a = measured(trial("a", 0), [1] * 40)
+    b = measured(trial("b", 0), [1] * 30 + [0] * 10)
+    c = measured(trial("c", 0), [1] * 29 + [0] * 11)
+    leaderboard = models(a, b, c)
+    (block,) = leaderboard.blocks
+    assert block.over_samples
+    first = block.differences[0].comparison
+    # 10 samples tell a and b apart, all in favour of a: 2 / 2^10; Holm over 3 pairs, of which a-c is the smallest
+    assert (first.p, first.p_family) == (pytest.approx(2 / 2**10), pytest.approx(2 * 2 / 2**10))
+    assert (first.n, first.test) == (40, "exact McNemar test over test samples")
+    assert block.groups == {"a": "a", "b": "b", "c": "b"}
+    assert block.winner is None, "a model that is resolved is no rule that is"
+    text = leaderboard.to_markdown()
+    assert "| test % | 95 % Wilson interval | group of models |" in text
+    assert "95 % t-interval" not in text
+    # Wilson for 30 of 40: centre (30 + 1.9207) / (40 + 3.8415), half width 1.96 sqrt(40 * .75 * .25 + .9604) / 43.8415
+    assert "| 75.00 | 59.81 to 85.81 | b |" in text
+    assert "2 of 3 differences are resolved over 40 test samples" in text
+    assert "Differences between these trained models: exact McNemar test over test samples, Holm over 3 pairs" in text
+    assert "they say nothing of the rules" in text
+    assert "no interval: 1 of 40 samples tell the two apart; an interval takes 10" in text
+    assert text == models(a, b, c).to_markdown(), "resamples are drawn alike"
+    record = leaderboard.records()[1]
+    assert (record["group"], record["group_of"], record["test_accuracy_low"]) == ("b", "models", None)
+    assert (record["wilson_low"], record["wilson_high"]) == pytest.approx(wilson_interval(0.75, 40)[:2])
+
+
+def test_folds_of_one_seed_are_pooled():
+    tasks = [dataclasses.replace(DIRECT, split=f"kfold-2:{fold}") for fold in range(2)]
+    right = {"a": ([1] * 12, [1] * 8), "b": ([1] * 6 + [0] * 6, [1, 1, 1, 1, 0, 0, 0, 0])}
+    results = [
+        measured(trial(rule, 0, task=task), earned)
+        for rule, folds in right.items()
+        for task, earned in zip(tasks, folds, strict=True)
+    ]
+    leaderboard = models(*results)
+    (difference,) = leaderboard.blocks[0].differences
+    assert (difference.comparison.n, difference.comparison.effect) == (20, 0.5)
+    assert difference.comparison.p == pytest.approx(2 / 2**10)
+    low, high = pooled_wilson_interval([0.5, 0.5], [12, 8])[:2]
+    assert f"{100 * low:.2f} to {100 * high:.2f}" in leaderboard.to_markdown()
+
+
+def test_without_what_the_samples_earned_one_seed_resolves_nothing():
+    results = [done(trial("a", 0), 0.9), done(trial("b", 0), 0.5)]
+    for leaderboard in (board(results), board(results, read=lambda result: {})):
+        (block,) = leaderboard.blocks
+        assert not block.over_samples
+        assert block.groups == {"a": "a", "b": "a"}
+        assert "no interval: one seed has no spread" in leaderboard.to_markdown()
+
+
+def test_several_seeds_read_no_samples():
+    results = [done(trial(rule, seed), 0.9) for rule in "ab" for seed in range(2)]
+    board(results, read=lambda result: pytest.fail("arrays were read"))
+
+
+def test_many_models_are_not_compared():
+    results = [measured(trial("a", 0, lr=float(lr)), [1, 0, 1, 0]) for lr in range(MOST_MODELS + 1)]
+    leaderboard = models(*results)
+    (block,) = leaderboard.blocks
+    assert not block.over_samples
+    note = f"models are compared on their test samples where they are no more than {MOST_MODELS}"
+    assert any(note in found for found in leaderboard.notes(block))
+
+
+def test_many_differences_are_in_the_csv_alone():
+    results = [done(trial("a", seed, lr=float(lr)), 0.9 - lr / 100) for lr in range(8) for seed in range(2)]
+    leaderboard = board(results)
+    assert len(leaderboard.blocks[0].differences) == 28
+    assert leaderboard.sheets(leaderboard.blocks[0]) == []
+    assert "snnbench report writes all of them to differences.csv" in leaderboard.to_markdown()
+    assert len(leaderboard.differences_to_csv().splitlines()) == 1 + 28
+
+
+def test_a_record_holds_its_differences_from_its_own_side():
+    results = [
+        done(trial(rule, seed), accuracy + seed / 100)
+        for rule, accuracy in (("a", 0.9), ("b", 0.8))
+        for seed in range(3)
+    ]
+    a, b = board(results).records()
+    assert a["differences"][0] | {"against": "a"} == {
+        **b["differences"][0],
+        "difference": pytest.approx(0.1),
+        "low": pytest.approx(0.1),
+        "high": pytest.approx(0.1),
+    }
+    assert (b["differences"][0]["difference"], b["differences"][0]["verdict"]) == (pytest.approx(-0.1), "not resolved")
+    (row,) = csv.DictReader(io.StringIO(board(results).differences_to_csv()))
+    assert (row["name"], row["against"], row["n"], row["p"]) == ("a", "b", "3", "0.25")
+    assert row["keys"].split() == [result.key for result in results[:3]]
+    assert row["against_keys"].split() == [result.key for result in results[3:]]
+
+
+def test_the_share_of_failures_leaves_out_what_was_not_run():
+    results = [done(trial("a", 0), 0.9), failed(trial("a", 1)), failed(trial("a", 2), "interrupted", "Ctrl-C")]
+    leaderboard = board(results, planned=[Planned(trial("a", 3), "a", "run", CODE)])
+    assert leaderboard.records()[0]["failed_share"] == 0.25
