@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +36,9 @@ SuiteSource: TypeAlias = str | Path | Mapping[str, Any]
 
 _TO_RUN = frozenset({"run", "stale", "failed"})
 """States of planned trials that ``run`` starts."""
+
+_KEEP_EVERY_S = 5.0
+"""A table that grows while something is measured is written every so often, and at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,6 +381,88 @@ def _write_journal(store: Store, suite: str) -> None:
         write_atomically(store.folder(suite) / JOURNAL, journal(results))
     except StoreError as error:
         logger.warning("%s", error)
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuringReady:
+    """It is known how many learners there are, and how many are to be measured; that starts next."""
+
+    n_learners: int
+    n_to_measure: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A learner has been measured, or cannot be; status and reason are those of the table."""
+
+    key: str
+    label: str
+    status: str
+    reason: str
+
+
+def measure_gradient_fidelity(
+    source: SuiteSource,
+    settings: Settings | None = None,
+    *,
+    choose: Choose | None = None,
+    force: bool = False,
+    keep_stale: bool = False,
+    on_event: Callable[[MeasuringReady | TrialStarted | Measured], None] | None = None,
+) -> tuple[pd.DataFrame, Path]:
+    """Measure how far the gradients of a suite's learners are from true ones; nothing is trained.
+
+    Every learner is measured as it starts, and trained, too, where the store has its selected epoch; on the first batch
+    of its training, in this process. What has been measured is left as it is. The suite's folder in the store then has
+    the table, ``gradient-fidelity.csv``, and a figure of what that has of the suite, as PNG and PDF.
+
+    Args:
+        source: a TOML file, the name of a shipped suite, or a suite's content.
+        settings: where and on what.
+        choose: which trials; None: all.
+        force: measure again what has been measured.
+        keep_stale: leave what other code measured as it is.
+        on_event: told of every learner's start and end.
+
+    Returns:
+        The rows of the chosen trials, see ``snnbench.report.fidelity``, and the path of the table.
+
+    Raises:
+        UsageError: the suite, a name or a parameter is wrong, or data is missing: before anything is measured.
+        StoreError: the table cannot be read or written.
+    """
+    from snnbench.engine.executor import TrialStarted
+    from snnbench.engine.fidelity import subjects
+    from snnbench.report import fidelity
+
+    settings = settings or Settings()
+    tell = on_event or (lambda event: None)  # noqa: ARG005
+    suite, planned = plan(source, settings)
+    chosen = plan(source, settings, choose=choose)[1] if choose else planned
+    store = Store(settings.store)
+    store.make_writable(suite.name)
+    table = fidelity.Table(store.folder(suite.name) / f"{fidelity.NAME}.csv")
+    found = list(subjects(chosen, store))
+    to_measure = [item for item in found if force or not table.has(item.place, None if keep_stale else item.code)]
+    tell(MeasuringReady(len(found), len(to_measure)))
+    written = time.monotonic()
+    try:
+        for subject in to_measure:
+            key, label = subject.item.trial.key, f"{subject.item.label}, {subject.state}"
+            tell(TrialStarted(key, label))
+            rows = subject.records(settings.host, data_dir=settings.data_folder, log_folder=table.path.parent)
+            table.put(subject.place, rows)
+            tell(Measured(key, label, rows[0]["status"], rows[0].get("reason", "")))
+            if time.monotonic() - written > _KEEP_EVERY_S:
+                table.write()
+                written = time.monotonic()
+    finally:
+        table.write()
+    everything = dict.fromkeys(subject.place for subject in (*subjects(planned, store), *found))
+    if (figure := fidelity.draw(table.frame(everything))) is not None:
+        for suffix in ("png", "pdf"):
+            _write_figure(figure, table.path.with_suffix(f".{suffix}"))
+    return table.frame(subject.place for subject in found), table.path
 
 
 def run(source: SuiteSource, *, store: str | Path = "results", **options: Any) -> pd.DataFrame:

@@ -621,16 +621,32 @@ def run(
     plugin: PluginOption = None,
     tracking_uri: TrackingOption = None,
     no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Hand results to no sink.")] = False,
+    measure: Annotated[
+        Literal["gradient-fidelity"] | None,
+        typer.Option("--measure", help="Train nothing; measure learners as they start, and trained if they are."),
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Run what is missing of a suite, and print its leaderboard."""
+    """Run what is missing of a suite, and print its leaderboard.
+
+    With --measure gradient-fidelity, hold the gradients of its rules against true ones instead, one learner after the
+    other, and print how far they agree.
+    """
     from snnbench import api
     from snnbench.report.leaderboard import make_leaderboard
 
     console = _stderr()
     settings = _settings(store, data_dir, device, threads, plugin)
+    choose = _choose(rule, dataset, expression, only, seeds, last_failed)
+    if measure is not None:
+        if workers > 1 or timeout is not None or exit_first or maxfail:
+            raise UsageError(
+                "--measure goes from one learner to the next, whatever they end with",
+                hint="leave out --workers, --timeout, --maxfail and -x",
+            )
+        raise typer.Exit(_measure_fidelity(suite, settings, choose, force=force, keep_stale=keep_stale, json_=json_))
     options = api.RunOptions(
-        choose=_choose(rule, dataset, expression, only, seeds, last_failed),
+        choose=choose,
         force=force,
         keep_stale=keep_stale,
         executor=executor,
@@ -651,6 +667,37 @@ def run(
         for line in report.lines:
             print(line)
     raise typer.Exit(_run_code(report))
+
+
+def _measure_fidelity(
+    suite: str, settings: api.Settings, choose: Choose, *, force: bool, keep_stale: bool, json_: bool
+) -> int:
+    from snnbench import api
+    from snnbench.report import fidelity
+    from snnbench.report.tables import rich_sheet
+
+    with _progress(_stderr()) as progress:
+        rows, path = api.measure_gradient_fidelity(
+            suite,
+            settings,
+            choose=choose,
+            force=force,
+            keep_stale=keep_stale,
+            on_event=lambda event: _tell(progress, event),
+        )
+    if json_:
+        _print_json(fidelity.to_records(rows))
+    else:
+        console = _stdout()
+        for sheet in fidelity.sheets(rows):
+            console.print(*rich_sheet(sheet, console.width), "", sep="\n")
+        if (rows["status"] == "done").any():
+            print(f"{fidelity.EXPLANATION} {path}")
+    if (rows["status"] == "crashed").any():
+        return FAILED
+    if (rows["status"] == "done").any():
+        return OK
+    return _complain("nothing is measured", "no trial is selected, or no rule has gradients to be measured", NOTHING)
 
 
 def _progress(console: Console) -> RunProgress:
@@ -674,6 +721,10 @@ def _tell(progress: RunProgress, event: Any) -> None:
             progress.epoch_finished(key, label, epoch, metrics)
         case TrialFinished(key, label, result):
             progress.trial_finished(key, label, result)
+        case api.MeasuringReady(n_learners, n_to_measure):
+            progress.measuring(n_learners, n_to_measure)
+        case api.Measured(key, label, status, reason):
+            progress.measured(key, label, status, reason)
 
 
 def _run_code(report: api.RunReport) -> int:

@@ -57,6 +57,15 @@ class RunProgress:
         """Take a result."""
         self._say(f"{result.status:<9} {label}  {self._ending(key, result)}")
 
+    def measuring(self, n_learners: int, n_to_measure: int) -> None:
+        """Take how many learners there are, and how many of them are yet to be measured."""
+        self._say(f"{n_learners} learner{'' if n_learners == 1 else 's'}: {n_to_measure} to be measured")
+
+    def measured(self, key: str, label: str, status: str, reason: str) -> None:
+        """Take the end of a learner's measurement; its start is that of a trial."""
+        took_s = time.monotonic() - self._started.pop(key)
+        self._say(f"{status:<9} {label}  {f'{took_s:.1f} s' if status == 'done' else reason}")
+
     def _ending(self, key: str, result: Result) -> str:
         if result.status != "done":
             return f"{result.reason} (snnbench show {key[:KEY_DIGITS]})"
@@ -114,6 +123,11 @@ class LiveRunProgress(RunProgress):
         """Replace the bar by a line."""
         self._bars.remove_task(self._tasks.pop(key))
         super().trial_finished(key, label, result)
+
+    def measured(self, key: str, label: str, status: str, reason: str) -> None:
+        """Replace the bar by a line."""
+        self._bars.remove_task(self._tasks.pop(key))
+        super().measured(key, label, status, reason)
 
 
 def plan_summary(planned: Sequence[Planned]) -> str:
