@@ -18,6 +18,7 @@ Every reference is checked by central differences of its own loss for a few rand
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ import torch
 from torch import Tensor
 
 from snnbench.engine.setup import Setup
+from snnbench.errors import ContractError
 from snnbench.plugins import Host
 from snnbench.records.store import Store
 from snnbench.rule import Learner, Reference
@@ -82,7 +84,7 @@ class LayerFidelity:
 
     Attributes:
         layer: name in the graph; ``<layer>.recurrent`` for the weights among a recurrent layer's own neurons.
-        depth: number of the layer among those with weights, from 1 on.
+        depth: number of the layer among those whose weights learn, from 1 on.
         reference: ``event-based`` or ``smoothed``.
         width: of the smoothed network's sigmoids, in thresholds; None where nothing is smoothed.
         agreement: of the two gradients.
@@ -128,14 +130,15 @@ def agreement(of_rule: Tensor, reference: Tensor) -> Agreement:
         if not bool(gradient.any()):
             return Agreement(None, None, None, zero_share, f"{what} is zero everywhere")
     both = there & (rule != 0)
-    signs = (rule[both] * true[both] > 0).double()
+    same_sign = (rule[both].sign() == true[both].sign()).double()
+    largest = float(rule.abs().max()), float(true.abs().max())
+    rule, true = rule / largest[0], true / largest[1]  # squares of small gradients would vanish
     return Agreement(
-        # normalised first: products of small gradients would vanish
-        cosine=float(rule / rule.norm() @ (true / true.norm())),
-        norm_ratio=float(rule.norm() / true.norm()),
-        sign_agreement=float(signs.mean()) if len(signs) else None,
+        cosine=float(rule @ true / (rule.norm() * true.norm())),
+        norm_ratio=largest[0] / largest[1] * float(rule.norm() / true.norm()),
+        sign_agreement=float(same_sign.mean()) if len(same_sign) else None,
         zero_share=zero_share,
-        reason="" if len(signs) else "there is no weight at which neither gradient is zero",
+        reason="" if len(same_sign) else "there is no weight at which neither gradient is zero",
     )
 
 
@@ -172,7 +175,7 @@ class Subject:
     @property
     def code(self) -> str:
         """Digest of the source that measures it."""
-        return digest([self.item.code, code_digest([Path(__file__)])])
+        return digest([self.item.code, _own_code()])
 
     def records(self, host: Host, *, data_dir: Path, log_folder: Path) -> list[dict[str, Any]]:
         """Measure on the first batch of training; whatever a rule raises becomes a row of status ``crashed``.
@@ -224,6 +227,12 @@ class Subject:
         return list(measure(learner, batch, seed=self.item.trial.seed))
 
 
+@functools.cache
+def _own_code() -> str:
+    """Digest of this module, which is no part of the code that trains."""
+    return code_digest([Path(__file__)])
+
+
 def subjects(planned: Sequence[Planned], store: Store) -> Iterator[Subject]:
     """Yield what can be measured of a plan: every learner as it starts, and those that the store has trained.
 
@@ -249,9 +258,12 @@ def measure(
         widths: of the smoothed networks, in thresholds.
         seed: of the choice of the weights that are checked.
         n_checked: weights of each layer for which the reference is checked.
+
+    Raises:
+        ContractError: the gradients are of other layers than the reference.
     """
-    of_rule = learner.gradients(batch)
-    double = _in_double(batch)
+    of_rule: Mapping[str, Tensor] = learner.gradients(batch)
+    double = in_double(batch)
     network: Reference = learner.exact() if hasattr(learner, "exact") else learner.smoothed(0.0)
     references: list[tuple[float | None, Reference]]
     if hasattr(learner, "exact"):
@@ -259,12 +271,16 @@ def measure(
     else:
         references = [(width, learner.smoothed(width)) for width in widths]
     with torch.no_grad():
-        loss, spikes = float(network.loss(double)), _in_double_counts(network.spike_counts(double))
+        loss, spikes = float(network.loss(double)), _double_counts(network.spike_counts(double))
     for width, reference in references:
         value = reference.loss(double)
         true = dict(zip(reference.weights, torch.autograd.grad(value, list(reference.weights.values())), strict=True))
+        if of_rule.keys() != true.keys():
+            raise ContractError(
+                f"the rule has gradients of {', '.join(of_rule)}, and its reference of {', '.join(true)}"
+            )
         with torch.no_grad():
-            smooth = _in_double_counts(reference.spike_counts(double))
+            smooth = _double_counts(reference.spike_counts(double))
         generator = torch.Generator().manual_seed(derive_seed("fidelity", seed))
         depths = {name: number for number, name in enumerate(dict.fromkeys(map(_layer, true)), start=1)}
         for name, gradient in true.items():
@@ -288,7 +304,8 @@ def _layer(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _in_double(batch: Batch) -> Batch:
+def in_double(batch: Batch) -> Batch:
+    """Return a batch whose inputs are float64: values, counts of events as a tensor, or times of events."""
     if isinstance(batch.inputs, Events):
         return dataclasses.replace(
             batch, inputs=dataclasses.replace(batch.inputs, times_ms=batch.inputs.times_ms.double())
@@ -297,7 +314,7 @@ def _in_double(batch: Batch) -> Batch:
     return dataclasses.replace(batch, inputs=inputs.double())
 
 
-def _in_double_counts(counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _double_counts(counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: count.double() for name, count in counts.items()}
 
 
