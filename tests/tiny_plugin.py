@@ -28,6 +28,7 @@ from snnbench import (
     StepStats,
     digest,
     hookimpl,
+    tunable,
 )
 
 SNNBENCH_API = (1, 0)
@@ -178,7 +179,7 @@ class Tiny(Rule):
         """Learning rate and what goes wrong."""
 
         batch_size: int = 32
-        lr: float = 1.0
+        lr: float = tunable(1.0, low=0.01, high=10.0, log=True)
         fault: Literal[
             "",
             "nan",

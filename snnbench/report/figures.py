@@ -17,6 +17,7 @@ from snnbench.records.statistics import mean
 from snnbench.report.curves import Arrays, Cloud, Curve, Layers, clouds, curves, front, layers
 from snnbench.report.leaderboard import Leaderboard
 from snnbench.report.rows import ENERGY, Block
+from snnbench.report.tuning import Course, courses
 from snnbench.types import Result, Shape
 
 if TYPE_CHECKING:
@@ -240,12 +241,14 @@ class Point(NamedTuple):
         y: likewise.
         text: what it is.
         keys: the results behind it.
+        panel: which of the figure's axes it lies in.
     """
 
     x: float
     y: float
     text: str
     keys: tuple[str, ...]
+    panel: int = 0
 
 
 class Drawing(NamedTuple):
@@ -270,8 +273,10 @@ class Drawing(NamedTuple):
 
     def places(self) -> list[tuple[float, float]]:
         """Where the points are in the SVG, in its units from the top left, once it is saved."""
-        axes = self.figure.axes[0]
-        pixels = axes.transData.transform([(point.x, point.y) for point in self.points])
+        pixels = np.array([(point.x, point.y) for point in self.points])
+        panels = np.array([point.panel for point in self.points])
+        for panel, axes in enumerate(self.figure.axes):
+            pixels[panels == panel] = axes.transData.transform(pixels[panels == panel])
         scaled = pixels * 72 / self.figure.dpi
         height = 72 * self.figure.get_figheight()
         return [(round(float(x), 1), round(height - float(y), 1)) for x, y in scaled]
@@ -311,6 +316,8 @@ def _draw_rows(leaderboard: Leaderboard, block: Block, arrays: Arrays) -> Iterat
         yield _draw_curves(counted, looks, "learning", "Learning curves", "epoch", "epochs", {}, of="validation")
     if counts := layers(rows):
         yield _draw_layers(counts, looks)
+    if tuned := courses(rows):
+        yield _draw_tuning(tuned, looks)
 
 
 class Look(NamedTuple):
@@ -407,6 +414,44 @@ def _draw_layers(found: Sequence[Layers], looks: Mapping[str, Look]) -> Drawing:
     axes.set_xticks(range(len(names)), names, parse_math=False)
     name_rows(figure, [row.name for row in found], looks, line=False)
     return Drawing("spikes-layers", "Spikes per layer and sample; means over results, and their range", figure, points)
+
+
+def _draw_tuning(found: Sequence[Course], looks: Mapping[str, Look]) -> Drawing:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(8.4, 3.3 + 0.19 * len(found)), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    points = []
+    for course in found:
+        look = looks[course.name]
+        number = np.arange(1, len(course.best) + 1)
+        for place, spent in enumerate((number, course.train_s)):
+            # flat until the trial that does better has ended
+            style: dict[str, Any] = {"color": look.color, "marker": look.marker, "markersize": 4}
+            panels[place].plot(spent, 100 * course.best, look.line, drawstyle="steps-post", **style)
+            points += [
+                Point(
+                    float(at),
+                    100 * float(best),
+                    f"{course.name}, tuning-{trial}: {params}; best so far {100 * best:.2f} %, {train_s:,.3g} s",
+                    keys,
+                    place,
+                )
+                for trial, (at, best, params, keys, train_s) in enumerate(
+                    zip(spent, course.best, course.params, course.keys, course.train_s, strict=True)
+                )
+                if np.isfinite(best)
+            ]
+    panels[0].set(xlabel="tuning trials", ylabel="best validation accuracy so far, %")
+    panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+    panels[1].set(xlabel="seconds of training so far", xscale="log")
+    _number(panels[1])
+    for axes in panels:
+        axes.grid(alpha=0.3)
+        axes.set_axisbelow(True)
+    name_rows(figure, [course.name for course in found], looks, line=True)
+    return Drawing("tuning", "Tuning: the best so far over its trials, and over what they cost", figure, points)
 
 
 def _framed(n_rows: int, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:

@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from snnbench.errors import UsageError, unknown_name
+from snnbench.report import tuning
 from snnbench.report.curves import Arrays
 from snnbench.report.leaderboard import Leaderboard
 from snnbench.report.rows import Block, Read
+from snnbench.report.tables import to_csv
 from snnbench.rule import RuleInfo
 
 FORMATS = {
@@ -59,6 +61,8 @@ def written(
     if "csv" in formats:
         yield "leaderboard.csv", leaderboard.to_csv().encode()
         yield "differences.csv", leaderboard.differences_to_csv().encode()
+        if records := tuning.records(leaderboard.blocks):
+            yield "tuning.csv", to_csv(records, ("params", "keys")).encode()
     if "md" in formats:
         yield "leaderboard.md", leaderboard.to_markdown().encode()
     if "tex" in formats:

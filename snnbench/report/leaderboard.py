@@ -10,6 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from snnbench.records.statistics import seeds_needed
+from snnbench.report import tuning
 from snnbench.report.rows import (
     COLUMNS,
     ENERGY,
@@ -205,7 +206,11 @@ class Leaderboard:
         return "group of models" if block.over_samples else "group"
 
     def sheets(self, block: Block) -> list[Sheet]:
-        """Return the tables that stand below a block's: its differences, unless they are too many to be read."""
+        """Return the tables that stand below a block's: its differences, and how its rows were tuned."""
+        return [*self._differences(block), *tuning.sheets(block.rows)]
+
+    def _differences(self, block: Block) -> list[Sheet]:
+        """The differences between ranked rows, unless they are too many to be read."""
         if not 0 < len(block.differences) <= MOST_DIFFERENCES:
             return []
         comparisons = [item.comparison for item in block.differences]
@@ -329,12 +334,24 @@ class Leaderboard:
             **numbers,
             "wilson_low": model and model.low,
             "wilson_high": model and model.high,
+            **_tuned(row),
             "differences": [
                 _record_of(item, row.name) for item in block.differences if row.name in (item.better, item.worse)
             ],
             "params": canonical_json(dict(trial.params)),
             "keys": " ".join(row.keys),
         }
+
+
+def _tuned(row: Row) -> dict[str, Any]:
+    """How many trials tuned a row, how long they trained, and what they chose."""
+    study = row.study
+    chosen = dict(study.best.params) if study and study.best and study.complete else None
+    return {
+        "tuning_trials": len(study.attempts) if study else 0,
+        "tuning_s": study.train_s if study else 0.0,
+        "tuned": canonical_json(chosen) if chosen else None,
+    }
 
 
 def make_leaderboard(

@@ -35,6 +35,7 @@ from snnbench.records.statistics import (
 from snnbench.report.groups import rank_groups
 from snnbench.suite.plan import Planned
 from snnbench.suite.schema import Measure
+from snnbench.suite.tuning import Study
 from snnbench.types import FAILED_STATUSES, Result, Trial, digest
 
 Read: TypeAlias = Callable[[Result], Mapping[str, np.ndarray]]
@@ -125,6 +126,7 @@ class Row:
         by_seed: measures of each seed that is done, by metric; None where it has none.
         estimates: by metric; only of metrics that every done trial has.
         missing: by metric that some done trial lacks: why.
+        study: the tuning that chose its parameters; None where the suite tunes nothing.
         rank: place in the block, None if it has none.
     """
 
@@ -138,6 +140,7 @@ class Row:
     by_seed: Mapping[int, Mapping[str, float | None]]
     estimates: Mapping[str, Estimate]
     missing: Mapping[str, str]
+    study: Study | None = None
     rank: int | None = None
 
     @property
@@ -291,9 +294,10 @@ def make_blocks(
         read: reads what each test sample earned, where rows have one seed; None: such rows are not compared.
     """
     found = {result.key: result for result in results}
-    groups: dict[str, list[Planned]] = {}
+    # By name, too: tuning may choose for a row what another is fixed to.
+    groups: dict[tuple[str, str], list[Planned]] = {}
     for item in planned:
-        groups.setdefault(item.trial.row, []).append(item)
+        groups.setdefault((item.trial.row, item.name), []).append(item)
     blocks: dict[str, list[Row]] = {}
     for items in groups.values():
         trial = items[0].trial
@@ -373,13 +377,16 @@ def _row(name: str, items: Sequence[Planned], found: Mapping[str, Result], *, co
         by_seed,
         estimates,
         missing,
+        items[0].study,
     )
 
 
 def _ending(item: Planned, result: Result | None) -> tuple[str, str]:
     if result is not None:
         return result.status, result.reason
-    return ("skipped", item.reason) if item.state == "skip" else (NOT_RUN, "")
+    if item.state == "skip":
+        return "skipped", item.reason
+    return NOT_RUN, item.reason if item.state == "wait" else ""
 
 
 def _is_stale(item: Planned, found: Mapping[str, Result]) -> bool:

@@ -114,7 +114,8 @@ def row_names(trials: Iterable[Trial]) -> dict[str, str]:
         variants.setdefault(trial.rule, []).append(trial)
     names = {}
     for rule, same in variants.items():
-        differing = [name for name in same[0].params if len({repr(trial.params.get(name)) for trial in same}) > 1]
+        params = dict.fromkeys(name for trial in same for name in trial.params)
+        differing = [name for name in params if len({repr(trial.params.get(name)) for trial in same}) > 1]
         for trial in same:
             own = {name: trial.params[name] for name in differing if name in trial.params}
             names[trial.row] = str(Named(rule, own))
@@ -213,7 +214,7 @@ class _Row(NamedTuple):
     """A rule on a task.
 
     Attributes:
-        trials: the final ones: with the published settings, and those that the suite sets.
+        trials: the final ones: with the rule's defaults, and what the suite sets.
         code: digest of the source that would run them.
         skip: why the rule declines them; empty if it does not.
         study: their tuning, without results.

@@ -48,7 +48,7 @@ class BudgetSection(_Section):
         0,
         ge=0,
         description="trials of this budget that tune each rule's parameters before its seeds are run; 0: none,"
-        " the published settings",
+        " the defaults",
     )
 
 

@@ -1,10 +1,10 @@
 """Equal tuning: the same number of trials for every rule over the ranges that it publishes, judged on validation only.
 
 A study is the tuning of one row of a suite: its rule, task, network and budget, and the parameters that the suite sets.
-Its trials are ordinary ones of the phase ``tuning``, with a seed that no suite has. The first has the published
-settings, so that tuning never starts worse than they are; each further one has parameters that Optuna's
-tree-structured Parzen estimator proposes (Bergstra et al., Algorithms for hyper-parameter optimization, NIPS 2011) in
-view of the results before it, the first few at random. The numbers that it draws are the same for every rule.
+Its trials are ordinary ones of the phase ``tuning``, with a seed that no suite has. The first has the rule's defaults,
+so that tuning never starts worse than they are; each further one has parameters that Optuna's tree-structured Parzen
+estimator proposes (Bergstra et al., Algorithms for hyper-parameter optimization, NIPS 2011) in view of the results
+before it, the first few at random. The random numbers are the same for every rule.
 
 The store's results are the truth. Each says which study it belongs to and as which trial of it, so a study goes on
 where it was, whatever version of Optuna is there by then, and what was chosen can be read without any Optuna. What
@@ -34,7 +34,7 @@ TUNING_SEED = -1
 """The seed of every tuning trial; those of suites begin at 0."""
 
 N_RANDOM = 5
-"""So many trials of a study, the published settings among them, come before those that their results lead to."""
+"""So many trials of a study, the defaults among them, come before those that their results lead to."""
 
 JOURNAL = "optuna.journal"
 """The file beside a suite's results that Optuna's tools can open."""
@@ -135,7 +135,7 @@ class Study:
     """The tuning of a row. It changes nothing: ``with_result`` makes another.
 
     Attributes:
-        trials: those of the published settings, one a member of the split.
+        trials: those of the defaults, one a member of the split.
         declared: the rule's parameters.
         fixed: those that the suite sets.
         space: those that are searched; where there are none, nothing is tuned.

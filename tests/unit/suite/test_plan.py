@@ -51,9 +51,11 @@ class Planner:
     def __init__(self, host: Host, store: Store, data_dir: Path) -> None:
         self.host, self.store, self.machine = host, store, Machine(data_dir, threads=1)
 
-    def __call__(self, choose: Choose | None = None, *, force=False, keep_stale=False, **suite: Any) -> list[Planned]:
-        found = load_suite(content(**suite))
-        return make_plan(found, self.host, self.store, self.machine, choose, force=force, keep_stale=keep_stale)
+    def __call__(
+        self, choose: Choose | None = None, *, force=False, keep_stale=False, made=(), as_stored=False, **suite: Any
+    ) -> list[Planned]:
+        how: dict[str, Any] = {"force": force, "keep_stale": keep_stale, "made": made, "as_stored": as_stored}
+        return make_plan(load_suite(content(**suite)), self.host, self.store, self.machine, choose, **how)
 
 
 @pytest.fixture
@@ -452,3 +454,176 @@ def test_recurrent_networks_are_for_rules_that_train_them(plan: Planner):
     (item,) = plan(task=[BLOBS | {"network": "5r"}])
     assert item.state == "skip"
     assert item.reason == "tiny does not train recurrent layers, and 5r has one"
+
+
+# --- tuning ----------------------------------------------------------------------------------------------------------
+
+TUNED: dict[str, Any] = {"budget": {"epochs": 2, "tuning_trials": 3}}
+
+
+def put_tuning(
+    store: Store, item: Planned, accuracy: float = 0.5, status: Status = "done", *, suite: str = "s", code: str = ""
+) -> None:
+    assert item.study is not None
+    assert item.number is not None
+    metrics = {"validation_accuracy": accuracy, "train_s": 1.0}
+    provenance = item.study.note(item.number)
+    result = Result(item.trial.key, code or item.code, status, item.trial, "why", metrics, provenance=provenance)
+    store.write(suite, result)
+
+
+def tune(plan: Planner, *accuracies: float, suite: str = "s", code: str = "", **content: Any) -> list[Planned]:
+    """Put results of the next tuning trials of a suite of one row, and return the plan then."""
+    for accuracy in accuracies:
+        item = next(item for item in plan(**TUNED | content) if item.state == "run" and item.number is not None)
+        put_tuning(plan.store, item, accuracy, suite=suite, code=code)
+    return plan(**TUNED | content)
+
+
+def states(planned: list[Planned]) -> list[tuple[str, str]]:
+    return [(item.label.removeprefix("tiny/blobs/5/T4/"), item.state) for item in planned]
+
+
+def test_finals_wait_for_tuning_which_goes_on_trial_by_trial(plan: Planner):
+    fresh = plan(**TUNED, seeds=2)
+    assert states(fresh) == [("tuning-0", "run"), ("0", "wait"), ("1", "wait")]
+    first, final, _ = fresh
+    assert (first.trial.phase, first.trial.seed, first.trial.params["lr"]) == ("tuning", -1, 1.0)
+    assert first.trial.budget == Budget(epochs=2)
+    assert (final.key, final.reason) == (None, "0 of 3 tuning trials have ended")
+    assert "lr" not in final.trial.params
+    one = tune(plan, 0.5)
+    assert states(one) == [("tuning-0", "cached"), ("tuning-1", "run"), ("0", "wait")]
+    assert one[1].trial.params["lr"] != 1.0
+    assert one[2].reason == "1 of 3 tuning trials have ended"
+    done = tune(plan, 0.7, 0.6)
+    assert states(done) == [("tuning-0", "cached"), ("tuning-1", "cached"), ("tuning-2", "cached"), ("0", "run")]
+    assert done[3].trial.params == one[1].trial.params
+
+
+def test_chosen_finals_are_the_trials_of_a_suite_that_sets_these_parameters_and_keep_the_rows_name(plan: Planner):
+    tuned = tune(plan, 0.5, 0.7, 0.6)[-1]
+    (same,) = plan(rule=[{"name": "tiny", "params": {"lr": tuned.trial.params["lr"]}}])
+    assert tuned.key == same.key
+    assert tuned.label == "tiny/blobs/5/T4/0"
+
+
+def test_names_tell_tuned_rows_from_fixed_ones_before_and_after_tuning(plan: Planner):
+    rules = [{"name": "tiny"}, {"name": "tiny", "params": {"lr": 1.0}}, {"name": "tiny", "params": {"batch_size": 8}}]
+    names = ["tiny[batch_size=32]", "tiny[batch_size=32,lr=1.0]", "tiny[batch_size=8]"]
+
+    def finals() -> list[Planned]:
+        return [item for item in plan(**TUNED, rule=rules) if item.trial.phase == "final"]
+
+    assert [(item.name, item.state) for item in finals()] == list(zip(names, ("wait", "run", "wait"), strict=True))
+    for _ in range(3):
+        for item in plan(**TUNED, rule=rules):
+            if item.number is not None and item.state == "run":
+                put_tuning(plan.store, item)
+    tuned, fixed, other = finals()
+    assert [item.name for item in (tuned, fixed, other)] == names
+    assert tuned.key == fixed.key, "all were equal, so what was published was chosen: the trial of two rows"
+    assert other.trial.params["lr"] == 1.0
+
+
+def test_where_the_suite_fixes_what_is_searched_nothing_is_tuned(plan: Planner):
+    (item,) = plan(**TUNED, rule=[{"name": "tiny", "params": {"lr": 0.5}}])
+    assert item.state == "run"
+    assert item.study is not None
+    assert (item.study.space, item.study.complete) == ({}, True)
+
+
+def test_every_task_and_variant_of_a_rule_is_tuned_for_itself(plan: Planner):
+    rules = [{"name": "tiny"}, {"name": "tiny", "params": {"batch_size": 8}}]
+    planned = plan(**TUNED, rule=rules, task=[BLOBS, BLOBS | {"n_steps": 8}])
+    tuning = [item for item in planned if item.number is not None]
+    assert len(tuning) == 4
+    assert len({item.study.id for item in tuning if item.study}) == 4
+
+
+def test_all_members_of_a_split_are_trained_by_every_tuning_trial(plan: Planner):
+    planned = plan(**TUNED, task=[BLOBS | {"split": "kfold-3"}])
+    assert labels(planned)[:3] == [f"tiny/blobs@kfold-3:{fold}/5/T4/tuning-0" for fold in range(3)]
+    put_tuning(plan.store, planned[1])
+    again = plan(**TUNED, task=[BLOBS | {"split": "kfold-3"}])
+    assert [item.state for item in again] == ["run", "cached", "run", "wait", "wait", "wait"]
+
+
+def test_a_rule_that_declines_is_not_tuned(plan: Planner):
+    (item,) = plan(**TUNED, rule=[{"name": "picky"}], task=[BLOBS | {"n_steps": 11}])
+    assert (item.state, item.trial.phase) == ("skip", "final")
+
+
+def test_tuning_needs_validation_samples_whatever_chooses_the_epoch(plan: Planner):
+    with pytest.raises(SuiteError, match="validation = 0 leaves the parameters on blobs nothing") as caught:
+        plan(**TUNED, task=[BLOBS | {"validation": 0}], protocol={"selection": "last"})
+    assert "tuning_trials = 0" in caught.value.hint
+
+
+def test_no_test_sample_steers_tuning_where_the_protocol_ranks_by_the_best_test_epoch(plan: Planner):
+    tuning, _ = plan(**TUNED, protocol={"selection": "best-test"})
+    assert tuning.trial.selection == "validation"
+    (same, _) = plan(**TUNED)
+    assert tuning.key == same.key
+    final = tune(plan, 0.1, 0.2, 0.3, protocol={"selection": "best-test"})[-1]
+    assert final.trial.selection == "best-test"
+
+
+def test_a_crash_is_tried_again_and_a_divergence_counts(plan: Planner):
+    put_tuning(plan.store, plan(**TUNED)[0], status="crashed")
+    crashed, final = plan(**TUNED)
+    assert (crashed.label, crashed.state, crashed.reason) == ("tiny/blobs/5/T4/tuning-0", "failed", "crashed: why")
+    assert final.state == "wait"
+    assert labels(plan(Choose(last_failed=True), **TUNED)) == [crashed.label]
+    put_tuning(plan.store, crashed, status="diverged")
+    assert states(plan(**TUNED))[:2] == [("tuning-0", "cached"), ("tuning-1", "run")]
+
+
+def test_tuning_of_other_code_is_done_anew_unless_it_is_kept(plan: Planner):
+    complete = tune(plan, 0.5, 0.6, 0.7)
+    for item in complete[:3]:
+        put_tuning(plan.store, item, 0.5 + 0.1 * (item.number or 0), code="0ther")
+    assert states(plan(**TUNED)) == [("tuning-0", "stale"), ("0", "wait")]
+    for kept in (plan(keep_stale=True, **TUNED), plan(as_stored=True, **TUNED)):
+        assert [item.trial for item in kept] == [item.trial for item in complete]
+    assert {item.state for item in plan(as_stored=True, **TUNED)[:3]} == {"stale"}
+    put_tuning(plan.store, plan(**TUNED)[0], 0.5)
+    again = plan(**TUNED)
+    assert states(again) == [("tuning-0", "cached"), ("tuning-1", "stale"), ("0", "wait")]
+    assert again[1].trial == complete[1].trial, "the same results lead to the same proposal"
+
+
+def test_tuning_is_shared_between_suites_and_can_be_made_longer(plan: Planner):
+    complete = tune(plan, 0.5, 0.7, 0.6, suite="other")
+    assert [(item.state, item.reason) for item in complete[:3]] == [("cached", "taken from suite other")] * 3
+    longer = plan(budget={"epochs": 2, "tuning_trials": 5})
+    assert [item.trial for item in longer[:3]] == [item.trial for item in complete[:3]]
+    assert states(longer)[3:] == [("tuning-3", "run"), ("0", "wait")]
+
+
+def test_force_runs_tuning_again_but_for_what_this_run_has_made(plan: Planner):
+    complete = tune(plan, 0.5, 0.7, 0.6)
+    assert {item.state for item in plan(force=True, **TUNED)} == {"run"}
+    made = [item.trial.key for item in complete[:3]]
+    assert [item.state for item in plan(force=True, made=made, **TUNED)] == ["cached", "cached", "cached", "run"]
+
+
+def test_tuning_trials_are_selected_like_others(plan: Planner):
+    two = {**TUNED, "rule": [{"name": "tiny"}, {"name": "picky", "encoding": "direct"}]}
+    assert labels(plan(Choose(rules=("picky",)), **two)) == ["picky/blobs/5/T4/tuning-0", "picky/blobs/5/T4/0"]
+    assert labels(plan(Choose(expression="tuning"), **two)) == ["tiny/blobs/5/T4/tuning-0", "picky/blobs/5/T4/tuning-0"]
+    first = plan(**two)[0]
+    assert labels(plan(Choose(keys=(first.trial.key[:8],)), **two)) == [first.label]
+    assert [item.trial.seed for item in plan(Choose(seeds=(7, 8)), **TUNED)] == [-1, 7, 8]
+
+
+def test_without_optuna_what_needs_it_is_told_at_once_and_what_is_there_is_read(plan: Planner, monkeypatch):
+    complete = tune(plan, 0.5, 0.7, 0.6)
+    monkeypatch.setattr("snnbench.suite.plan.optuna_is_installed", lambda: False)
+    monkeypatch.setattr("snnbench.suite.tuning.optuna_is_installed", lambda: False)
+    assert plan(**TUNED) == complete
+    longer = {"budget": {"epochs": 2, "tuning_trials": 5}}
+    with pytest.raises(UsageError, match="tuning needs Optuna"):
+        plan(**longer)
+    assert states(plan(as_stored=True, **longer))[2:] == [("tuning-2", "cached"), ("0", "wait")]
+    assert labels(plan(Choose(expression="tuning"), **longer)) == labels(complete[:3])
