@@ -1,9 +1,10 @@
-"""What the command line and notebooks call: plan, run, load, report, draw, sync, publish, clean."""
+"""What the command line and notebooks call: plan, run, load, report, verify, draw, sync, publish, clean."""
 
 from __future__ import annotations
 
 import logging
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from snnbench.errors import StoreError, SuiteError, TrackingError, unknown_name
+from snnbench.errors import PluginError, StoreError, SuiteError, TrackingError, unknown_name
 from snnbench.plugins import Host, load_plugins
 from snnbench.records.store import Store, write_atomically
 from snnbench.sink import RunInfo
-from snnbench.types import Result
+from snnbench.types import Named, Result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
     from snnbench.report.comparison import Compared
     from snnbench.report.leaderboard import Leaderboard
     from snnbench.report.sample import Shown
+    from snnbench.report.targets import PaperTarget
+    from snnbench.report.verify import Verdict
     from snnbench.suite.plan import Choose, Machine, Planned
     from snnbench.suite.schema import Suite
+    from snnbench.types import Trial
 
 logger = logging.getLogger(__name__)
 
@@ -570,15 +574,89 @@ def compare(first: str, second: str, settings: Settings | None = None) -> Compar
     return comparison.compare(first_results, second_results)
 
 
+def verify(
+    rules: Sequence[str] = (),
+    settings: Settings | None = None,
+    *,
+    results: Sequence[str] = (),
+    margin: float | None = None,
+    out: Path | None = None,
+) -> list[Verdict]:
+    """Hold results against the figures that papers report.
+
+    Args:
+        rules: whose figures; none: those of every rule that has some.
+        settings: where.
+        results: where ours are: suites in the store, folders of results or of such folders, other stores; none: all
+            that is in the store, and what was published from it.
+        margin: means are equivalent that differ by less than this share of the paper's error rate; None: 5 %.
+        out: folder in which ``verify.md`` and ``verify.csv`` are written; None: they are not.
+
+    Raises:
+        UnknownNameError: there is no such rule, suite or folder.
+        PluginError: the targets of a rule that is asked for cannot be read. Those of others are warned of.
+        StoreError: a file of published results is not one, or a file cannot be written.
+    """
+    from snnbench.report import comparison
+    from snnbench.report import verify as paper
+
+    settings = settings or Settings()
+    store, host = Store(settings.store), settings.host
+    targets = [target for rule in rules or sorted(host.rules) for target in _targets(host, rule, strict=bool(rules))]
+    if results:
+        folders, ours = [folder for name in results for folder in _result_folders(name, store)], []
+    else:
+        folders = _folders_in(store.root / "published")
+        ours = [item.result for item in store.results()]
+    ours += [found.result for found in comparison.read_results(folders).values()]
+    width = paper.MARGIN if margin is None else margin
+    verdicts = paper.verdicts(targets, ours, width, lambda trial: _code_of(trial, host))
+    if out is not None:
+        given = {"--margin": [] if margin is None else [margin], "--results": results, "--out": [out]}
+        if not results:
+            given["--store"] = [settings.store]
+        options = (str(part) for name, values in given.items() for value in values for part in (name, value))
+        command = shlex.join(["snnbench", "verify", *rules, *options])
+        write_atomically(out / "verify.md", paper.to_markdown(verdicts, command).encode())
+        write_atomically(out / "verify.csv", paper.to_csv(verdicts).encode())
+    return verdicts
+
+
+def _targets(host: Host, rule: str, *, strict: bool) -> tuple[PaperTarget, ...]:
+    from snnbench.report.targets import paper_targets
+
+    try:
+        return paper_targets(host, rule)
+    except PluginError as error:
+        if strict:
+            raise
+        logger.warning("%s", error)
+        return ()
+
+
+def _code_of(trial: Trial, host: Host) -> str | None:
+    """Digest of the code that would run a trial; None if no plugin here provides all that it needs."""
+    from snnbench.suite.code import code_digest
+
+    dataset = Named.parse(trial.task.dataset).name
+    found = (host.rules.get(trial.rule), host.datasets.get(dataset), host.encodings.get(trial.task.encoding.name))
+    sources = [provided.sources for provided in found if provided is not None]
+    return code_digest(path for paths in sources for path in paths) if len(sources) == len(found) else None
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
 def _result_folders(name: str, store: Store) -> list[Path]:
-    """The folders behind a suite's name, a folder of results, or a store."""
+    """The folders behind a suite's name, a folder of results or of such folders, or a store."""
     if name in store.suites():
         return [store.folder(name)]
     path = Path(name)
     if not path.is_dir():
         raise unknown_name("suite in the store, and there is no such folder:", name, store.suites())
     other = Store(path)
-    return [other.folder(suite) for suite in other.suites()] or [path]
+    return [other.folder(suite) for suite in other.suites()] or [path, *_folders_in(path)]
 
 
 def _draw_over(parameter: str, planned: Sequence[Planned], store: Store, host: Host, folder: Path) -> None:

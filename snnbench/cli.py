@@ -36,12 +36,13 @@ if TYPE_CHECKING:
     from snnbench.plugins import Host
     from snnbench.report.comparison import Compared
     from snnbench.report.progress import RunProgress
+    from snnbench.report.tables import Sheet
     from snnbench.report.targets import PaperTarget
+    from snnbench.report.verify import Verdict
     from snnbench.suite.plan import Choose, Planned
 
 OK, FAILED, INTERRUPTED, INTERNAL, USAGE, NOTHING = range(6)
 
-_FAILURES = frozenset({"diverged", "collapsed", "crashed", "timeout"})
 _PIPE_WIDTH = 120
 _TYPER_INTERRUPTED = 130
 """What typer makes of Ctrl-C."""
@@ -728,10 +729,12 @@ def _tell(progress: RunProgress, event: Any) -> None:
 
 
 def _run_code(report: api.RunReport) -> int:
+    from snnbench.types import FAILED_STATUSES
+
     if report.interrupted:
         there = f"{len(report.results)} of {len(report.planned)} trials have ended and are kept"
         return _complain("interrupted", f"{there}: the same command again goes on", INTERRUPTED)
-    if any(result.status in _FAILURES for result in report.results):
+    if any(result.status in FAILED_STATUSES for result in report.results):
         return FAILED
     code = _nothing_or_ok(report.planned)
     if code == NOTHING:
@@ -832,6 +835,75 @@ def _print_comparison(compared: Compared) -> None:
             print(f"{len(results)} results of the {which} have no pair")
     for test in sorted({record["test"] for record in records if record["test"]}):
         print(f"p: {test}, by Holm over all rows")
+
+
+@_command
+def verify(
+    rules: Annotated[
+        list[str] | None, typer.Argument(metavar="RULE", help="Rules; else every rule with paper figures.")
+    ] = None,
+    results: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--results",
+            metavar="FOLDER",
+            help="Results, instead of the store: a folder of them or of such folders, or a suite; repeatable.",
+        ),
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            "--margin", min=0, max=1, help="Closer means are equivalent: a share of the paper's error rate; else 0.05."
+        ),
+    ] = None,
+    fail_on: Annotated[
+        Literal["below"] | None, typer.Option("--fail-on", help="End with 1 if a mean of ours is BELOW.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Write verify.md and verify.csv into this folder.")
+    ] = None,
+    store: StoreOption = Path("results"),
+    plugin: PluginOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Hold results against the figures that papers report for a rule.
+
+    Results are those of the store, and those published from it. A figure is REPRODUCED, ours is BELOW or ABOVE it, the
+    seeds do NOT RESOLVE which, or protocols are NOT COMPARABLE; UNCONFIRMED figures are shown and not counted. With one
+    rule, or -v, the protocols stand side by side.
+    """
+    from snnbench import api
+
+    found = api.verify(rules or (), _settings(store, plugin=plugin), results=results or (), margin=margin, out=out)
+    if json_:
+        _print_json([verdict.record() for verdict in found])
+    else:
+        _print_verdicts(found, side_by_side=_voice.verbose or len(rules or ()) == 1)
+    if not any(verdict.ours for verdict in found):
+        what = "no result with which to compare the figures" if found else "no paper's figure for these rules"
+        raise typer.Exit(_complain(f"nothing to verify: there is {what}", "snnbench info RULE has figures", NOTHING))
+    raise typer.Exit(FAILED if fail_on and any(verdict.word == "BELOW" for verdict in found) else OK)
+
+
+def _print_verdicts(found: Sequence[Verdict], *, side_by_side: bool) -> None:
+    from snnbench.report import verify as paper
+
+    for rule, verdicts in paper.by_rule(found).items():
+        _print_sheet(paper.to_sheet(rule, verdicts))
+        for verdict in verdicts if side_by_side else ():
+            _print_sheet(paper.side_by_side(verdict))
+    if found:
+        _stdout().print(f"\n{paper.summary(found)} {paper.EXPLANATION}")
+
+
+def _print_sheet(sheet: Sheet) -> None:
+    """Print a table with its notes; cells that are too long are folded."""
+    import textwrap
+
+    print(f"\n{sheet.title}")
+    _print_table(sheet.grid.header, sheet.grid.rows)
+    for note in sheet.notes:
+        print(textwrap.fill(note, _stdout().width, initial_indent="  ", subsequent_indent="    "))
 
 
 def _percent(value: float | None) -> str:

@@ -147,7 +147,7 @@ def read_results(folders: Sequence[Path]) -> dict[str, Found]:
             result = Result.from_json(json.loads(path.read_bytes()))
         except (OSError, ValueError, TypeError, KeyError, AttributeError, SnnbenchError) as error:
             raise StoreError(f"{path} is not a result: {error}", hint="move the file away") from None
-        found[_identity(result.trial)] = Found(result, path)
+        found[identity(result.trial)] = Found(result, path)
     return found
 
 
@@ -183,7 +183,8 @@ def compare(first: Mapping[str, Found], second: Mapping[str, Found]) -> Compared
     return Compared(rows, tuple(_missing(first, second)), tuple(_missing(second, first)))
 
 
-def _identity(trial: Trial) -> str:
+def identity(trial: Trial) -> str:
+    """Digest what a trial is, whatever computes it."""
     return digest({name: value for name, value in trial.to_json().items() if name not in _HOW})
 
 
