@@ -46,9 +46,13 @@ class Curve(NamedTuple):
 
 
 def run_name(result: Result) -> str:
-    """Return ``rule/data/network/seed``; a network without hidden layers has no part of its own."""
+    """Return ``rule/data/network/seed``; a network without hidden layers has no part of its own.
+
+    A tuning trial has ``tuning-3`` in place of the seed.
+    """
     trial = result.trial
-    return "/".join(filter(None, (trial.rule, trial.task.data, trial.network, str(trial.seed))))
+    which = f"tuning-{result.provenance['tuning']['number']}" if trial.phase == "tuning" else str(trial.seed)
+    return "/".join(filter(None, (trial.rule, trial.task.data, trial.network, which)))
 
 
 def params(result: Result) -> dict[str, str]:
@@ -76,6 +80,7 @@ def tags(result: Result, *, suite: str, digest: str) -> dict[str, str]:
         "network": trial.network,
         "seed": str(trial.seed),
         "track": trial.track,
+        "phase": trial.phase,
         "status": result.status,
         "reason": result.reason,
         "code": result.code,

@@ -212,6 +212,15 @@ def test_a_network_without_hidden_layers_has_no_part_in_the_name() -> None:
     assert rows.run_name(make_result(rule="linear", network="")) == "linear/digits/0"
 
 
+def test_a_tuning_trial_is_told_from_a_final_one():
+    final = make_result(provenance={"tuning": {"study": "abc", "number": 4}})
+    tuning = dataclasses.replace(final, trial=dataclasses.replace(final.trial, phase="tuning", seed=-1))
+    assert rows.run_name(final) == "surrogate/digits/32-16/0"
+    assert rows.run_name(tuning) == "surrogate/digits/32-16/tuning-4"
+    phases = [rows.tags(result, suite="s", digest="d")["phase"] for result in (final, tuning)]
+    assert phases == ["final", "tuning"]
+
+
 # --- a database inside the store -------------------------------------------------------------------------------------
 
 
