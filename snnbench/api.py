@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import shlex
@@ -610,7 +611,7 @@ def verify(
         ours = [item.result for item in store.results()]
     ours += [found.result for found in comparison.read_results(folders).values()]
     width = paper.MARGIN if margin is None else margin
-    verdicts = paper.verdicts(targets, ours, width, lambda trial: _code_of(trial, host))
+    verdicts = paper.verdicts(targets, ours, width, _code_of(host))
     if out is not None:
         given = {"--margin": [] if margin is None else [margin], "--results": results, "--out": [out]}
         if not results:
@@ -634,14 +635,17 @@ def _targets(host: Host, rule: str, *, strict: bool) -> tuple[PaperTarget, ...]:
         return ()
 
 
-def _code_of(trial: Trial, host: Host) -> str | None:
-    """Digest of the code that would run a trial; None if no plugin here provides all that it needs."""
+def _code_of(host: Host) -> Callable[[Trial], str | None]:
+    """Return what digests the code that would run a trial; None if no plugin here provides all that it needs."""
     from snnbench.suite.code import code_digest
 
-    dataset = Named.parse(trial.task.dataset).name
-    found = (host.rules.get(trial.rule), host.datasets.get(dataset), host.encodings.get(trial.task.encoding.name))
-    sources = [provided.sources for provided in found if provided is not None]
-    return code_digest(path for paths in sources for path in paths) if len(sources) == len(found) else None
+    @functools.cache
+    def code(rule: str, dataset: str, encoding: str) -> str | None:
+        found = (host.rules.get(rule), host.datasets.get(dataset), host.encodings.get(encoding))
+        sources = [provided.sources for provided in found if provided is not None]
+        return code_digest(path for paths in sources for path in paths) if len(sources) == len(found) else None
+
+    return lambda trial: code(trial.rule, Named.parse(trial.task.dataset).name, trial.task.encoding.name)
 
 
 def _folders_in(folder: Path) -> list[Path]:

@@ -15,12 +15,12 @@ Else there is none:
 - NOT RUN: there is no result.
 
 The statistics are those of ``snnbench.records.statistics.compare_with_figure``, which also says how a figure without
-spread is taken. What a source does not say is no difference, with two exceptions: an accuracy of a network that is not
-named cannot be reproduced; and where it is not said which epoch is reported, a verdict has to hold for the best test
-epoch and for the last one. A best run is no mean, so nothing is tested against it. A row that lacks seeds (they
-diverged, say) is a mean over the better ones: it can be BELOW, but neither REPRODUCED nor ABOVE. Of several rows
-without a difference, the one with the most seeds is judged, then the one with the higher validation accuracy: test
-accuracy chooses nothing.
+spread is taken; each verdict bears its own risk of 5 %. What a source does not say is no difference, with two
+exceptions: an accuracy of a network that is not named cannot be reproduced; and where it is not said which epoch is
+reported, a verdict has to hold for the best test epoch and for the last one. A best run is no mean, so nothing is
+tested against it. A row that lacks seeds (they diverged, say) is a mean over the better ones: it can be BELOW, but
+neither REPRODUCED nor ABOVE. Of several rows without a difference, the one with the most seeds is judged, then the one
+with the higher validation accuracy: test accuracy chooses nothing.
 """
 
 from __future__ import annotations

@@ -245,6 +245,17 @@ def test_a_broken_file_is_reported_and_harms_no_other(broken, install, capsys):
     assert err.startswith("error SNB101: plugin 'stated_plugin' of stated 2.3: ")
 
 
+def test_verify_goes_on_without_a_broken_file(install, tmp_path, capsys):
+    install("report = [")
+    store = ("--store", str(tmp_path / "empty"))
+    assert main(["verify", *store]) == 5
+    out, err = capsys.readouterr()
+    assert "slayer" in out
+    assert f"{FILE} cannot be read" in " ".join(err.split())
+    assert main(["verify", "stated", *store]) == 3
+    assert capsys.readouterr().err.startswith("error SNB101: ")
+
+
 def test_an_unknown_rule():
     with pytest.raises(UnknownNameError, match="slayre"):
         paper_targets(load_plugins(), "slayre")
