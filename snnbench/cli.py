@@ -501,8 +501,9 @@ def _legal(field: Mapping[str, Any]) -> str:
 
 
 def _searched(field: Mapping[str, Any]) -> str:
-    tunable = field.get("tunable")
-    return f"{tunable['low']:g} to {tunable['high']:g}{', log' if tunable['log'] else ''}" if tunable else ""
+    from snnbench.suite.tuning import Range
+
+    return str(Range(**field["tunable"])) if "tunable" in field else ""
 
 
 def _print_schema(schema: Mapping[str, Any]) -> None:
@@ -577,12 +578,12 @@ def plan(
         own = ("label", "state", "reason", "source", "code")
         _print_json(
             [
-                {"key": item.trial.key, **{name: getattr(item, name) for name in own}, **item.trial.to_json()}
+                {"key": item.key, **{name: getattr(item, name) for name in own}, **item.trial.to_json()}
                 for item in planned
             ]
         )
     else:
-        rows = [(item.trial.key[:KEY_DIGITS], item.label, item.state, item.reason) for item in planned]
+        rows = [((item.key or "")[:KEY_DIGITS], item.label, item.state, item.reason) for item in planned]
         _print_table(("key", "trial", "state", "reason"), rows)
         print(plan_summary(planned))
         if said := resolution(planned):
@@ -729,12 +730,12 @@ def _tell(progress: RunProgress, event: Any) -> None:
 
 
 def _run_code(report: api.RunReport) -> int:
-    from snnbench.types import FAILED_STATUSES
+    from snnbench.engine.executor import failed
 
     if report.interrupted:
         there = f"{len(report.results)} of {len(report.planned)} trials have ended and are kept"
         return _complain("interrupted", f"{there}: the same command again goes on", INTERRUPTED)
-    if any(result.status in FAILED_STATUSES for result in report.results):
+    if any(failed(result) for result in report.results):
         return FAILED
     code = _nothing_or_ok(report.planned)
     if code == NOTHING:
@@ -880,8 +881,12 @@ def verify(
     else:
         _print_verdicts(found, side_by_side=_voice.verbose or len(rules or ()) == 1)
     if not any(verdict.ours for verdict in found):
-        what = "no result with which to compare the figures" if found else "no paper's figure for these rules"
-        raise typer.Exit(_complain(f"nothing to verify: there is {what}", "snnbench info RULE has figures", NOTHING))
+        what, hint = (
+            ("no result on a dataset of the papers", "snnbench run makes some, --results FOLDER names some")
+            if found
+            else ("no paper's figure for these rules", "a targets.toml beside a rule's code gives some")
+        )
+        raise typer.Exit(_complain(f"nothing to verify: there is {what}", hint, NOTHING))
     raise typer.Exit(FAILED if fail_on and any(verdict.word == "BELOW" for verdict in found) else OK)
 
 
