@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from snnbench.engine.job import Job
     from snnbench.report.comparison import Compared
     from snnbench.report.leaderboard import Leaderboard
+    from snnbench.report.rows import Read
     from snnbench.report.sample import Shown
     from snnbench.report.targets import PaperTarget
     from snnbench.report.verify import Verdict
@@ -542,18 +543,29 @@ def report(
     settings = settings or Settings()
     formats = checked(formats)
     suite, planned = _plan_of_stored(source, settings)
-    leaderboard = make_leaderboard(suite, planned, controls=control_rules(settings))
+    read = reader(suite.name, planned, settings)
+    leaderboard = make_leaderboard(suite, planned, controls=control_rules(settings), read=read)
     store = Store(settings.store)
     folder = out or store.folder(suite.name)
-    places = {item.trial.key: item.source for item in planned}
     rules = {name: rule.value.info for name, rule in settings.host.rules.items()}
-    for name, content in written(
-        leaderboard, formats, lambda result: store.arrays(places[result.key], result.key), rules
-    ):
+    for name, content in written(leaderboard, formats, read, rules):
         write_atomically(folder / name, content)
     if over is not None:
         _draw_over(over, planned, store, settings.host, folder)
     return leaderboard
+
+
+def reader(suite: str, planned: Sequence[Planned], settings: Settings) -> Read:
+    """Return what reads the arrays stored with results of a plan.
+
+    Args:
+        suite: whose folder has the results that the plan has not found in another.
+        planned: the plan.
+        settings: where.
+    """
+    store = Store(settings.store)
+    places = {item.trial.key: item.source for item in planned}
+    return lambda result, names=None: store.arrays(places.get(result.key) or suite, result.key, names)
 
 
 def compare(first: str, second: str, settings: Settings | None = None) -> Compared:
@@ -608,7 +620,7 @@ def verify(
         folders, ours = [folder for name in results for folder in _result_folders(name, store)], []
     else:
         folders = _folders_in(store.root / "published")
-        ours = [item.result for item in store.results()]
+        ours = [item.result for item in store.results(phase="final")]
     ours += [found.result for found in comparison.read_results(folders).values()]
     width = paper.MARGIN if margin is None else margin
     verdicts = paper.verdicts(targets, ours, width, _code_of(host))

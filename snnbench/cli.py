@@ -145,7 +145,11 @@ def _complain(message: str, hint: str, code: int) -> int:
 def _stdout() -> Console:
     from rich.console import Console
 
-    console = Console(markup=False, highlight=False, emoji=False)
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # main ends well; rich would end with 1, which says that a check found something
+
+    console = Output(markup=False, highlight=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _PIPE_WIDTH
     return console
@@ -665,7 +669,8 @@ def run(
         _print_json([result.to_json() for result in report.results])
     elif report.planned:
         controls = api.control_rules(settings)
-        _stdout().print(make_leaderboard(report.suite, report.planned, report.results, controls=controls))
+        read = api.reader(report.suite.name, (), settings)  # whatever was found elsewhere, the suite has it now
+        _stdout().print(make_leaderboard(report.suite, report.planned, report.results, controls=controls, read=read))
         for line in report.lines:
             print(line)
     raise typer.Exit(_run_code(report))

@@ -15,7 +15,7 @@ import os
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -162,15 +162,21 @@ class Store:
             raise StoreError(f"cannot read {path}: {error}", hint="snnbench run makes it again") from None
         return _parse(content, path)
 
-    def arrays(self, suite: str, key: str) -> dict[str, np.ndarray]:
-        """Read a result's arrays; empty if it has none (a failed trial)."""
+    def arrays(self, suite: str, key: str, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+        """Read a result's arrays; empty if it has none (a failed trial).
+
+        Args:
+            suite: in whose folder.
+            key: of the result.
+            names: only those of these names, which is much faster than reading all; None: all.
+        """
         import numpy as np
 
         path = self.path(suite, key, "npz")
         if not path.exists():
             return {}
         with np.load(path) as archive:
-            return dict(archive)
+            return {name: archive[name] for name in archive.files if names is None or name in names}
 
     def results(
         self, suite: str | None = None, keys: Iterable[str] | None = None, phase: Phase | None = None

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from snnbench.errors import UsageError, unknown_name
-from snnbench.report import tuning
+from snnbench.report import tasks, tuning
 from snnbench.report.curves import Arrays
 from snnbench.report.leaderboard import Leaderboard
 from snnbench.report.rows import Block, Read
@@ -60,7 +60,10 @@ def written(
     """
     if "csv" in formats:
         yield "leaderboard.csv", leaderboard.to_csv().encode()
-        yield "differences.csv", leaderboard.differences_to_csv().encode()
+        if any(block.differences for block in leaderboard.blocks):
+            yield "differences.csv", leaderboard.differences_to_csv().encode()
+        if leaderboard.over_tasks:
+            yield "over-tasks.csv", to_csv(tasks.records(leaderboard.over_tasks)).encode()
         if records := tuning.records(leaderboard.blocks):
             yield "tuning.csv", to_csv(records, ("params", "keys")).encode()
     if "md" in formats:
@@ -94,8 +97,7 @@ def _arrays(block: Block, read: Read) -> Arrays:
     from snnbench.report.figures import MOST_ROWS
 
     results = [result for row in block.rows[:MOST_ROWS] for result in row.results if result.status == "done"]
-    found = {result.key: read(result) for result in results}
-    return {key: {name: stored[name] for name in _ARRAYS if name in stored} for key, stored in found.items()}
+    return {result.key: read(result, _ARRAYS) for result in results}
 
 
 def _tex(leaderboard: Leaderboard) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from snnbench.records.statistics import seeds_needed
-from snnbench.report import tuning
+from snnbench.report import tasks, tuning
 from snnbench.report.rows import (
     COLUMNS,
     ENERGY,
@@ -37,6 +37,7 @@ from snnbench.report.tables import (
     short,
     to_csv,
 )
+from snnbench.report.tasks import OverTasks
 from snnbench.suite.plan import Planned
 from snnbench.suite.schema import Measure, Suite
 from snnbench.types import METRICS, Result, Selection, Trial, canonical_json
@@ -73,6 +74,7 @@ class Leaderboard:
 
     suite: Suite
     blocks: tuple[Block, ...]
+    over_tasks: tuple[OverTasks, ...] = ()
 
     @property
     def ranked_by(self) -> str:
@@ -81,7 +83,7 @@ class Leaderboard:
 
     def records(self) -> list[dict[str, Any]]:
         """Return the rows as flat data: every metric as a raw number in its own unit, and all keys."""
-        return [self._record(block, row) for block in self.blocks for row in block.rows]
+        return [record for block in self.blocks for record in self._records(block)]
 
     def to_csv(self) -> str:
         """Write the records, a line each."""
@@ -114,6 +116,7 @@ class Leaderboard:
             notes = "\n".join(f"- {escaped(note)}" for note in (*self.notes(block), *self.sources(block)))
             parts += [f"## {escaped(caption(block.trial))}", markdown_table(self.grid(block)), notes]
             parts += [markdown_sheet(sheet, 3) for sheet in self.sheets(block)]
+        parts += [markdown_sheet(sheet, 2) for over in self.over_tasks for sheet in tasks.sheets(over)]
         return "\n\n".join([*parts, *map(escaped, self.explanation())]) + "\n"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -125,6 +128,9 @@ class Leaderboard:
             for sheet in self.sheets(block):
                 yield Text()
                 yield from rich_sheet(sheet, options.max_width)
+            yield Text()
+        for sheet in (sheet for over in self.over_tasks for sheet in tasks.sheets(over, KEY_DIGITS)):
+            yield from rich_sheet(sheet, options.max_width)
             yield Text()
         yield from map(Text, self.explanation())
 
@@ -192,8 +198,8 @@ class Leaderboard:
         found: dict[str, list[tuple[float, float] | None]] = {BY_SEEDS: [], BY_SAMPLES: []}
         for row in block.rows:
             estimate, model = row.estimates.get(self.ranked_by), row.one_model(self.ranked_by)
-            over_seeds = estimate is not None and estimate.low is not None and estimate.high is not None
-            found[BY_SEEDS].append((estimate.low, estimate.high) if over_seeds else None)  # type: ignore[union-attr]
+            ends = (estimate.low, estimate.high) if estimate else (None, None)
+            found[BY_SEEDS].append(None if ends[0] is None or ends[1] is None else (ends[0], ends[1]))
             found[BY_SAMPLES].append((model.low, model.high) if model else None)
         if any(found[BY_SAMPLES]) and not any(found[BY_SEEDS]):
             del found[BY_SEEDS]
@@ -299,12 +305,31 @@ class Leaderboard:
                 "Groups of models compare the one trained model of each row with the others on the same test samples"
                 " (exact McNemar test, Holm): they say nothing of the rules, which other seeds may order otherwise."
             )
+        if self.over_tasks:
+            yield (
+                "Over tasks, failed trials count as worst: they are above no threshold, lose to every other, and are 0"
+                " where a number is needed. An interquartile mean hides up to a quarter of them, so their share stands"
+                " beside it. Accuracies count as they are, of easy tasks and of hard ones."
+            )
         tables = _cost_tables({metric for block in self.blocks for row in block.rows for metric in row.estimates})
         if tables and "energy" in self.suite.measure.use:
             names = ", ".join(metric.removeprefix(ENERGY) for metric in tables)
             yield f"Energy by cost table {names}: operations times the cost of each; memory traffic is not in it."
 
-    def _record(self, block: Block, row: Row) -> dict[str, Any]:
+    def _records(self, block: Block) -> Iterator[dict[str, Any]]:
+        groups = block.groups
+        common = {"suite": self.suite.name, **_task(block)}
+        differences: dict[str, list[dict[str, Any]]] = {row.name: [] for row in block.rows}
+        for item in block.differences:
+            for name in (item.better, item.worse):
+                differences[name].append(_record_of(item, name))
+        for row in block.rows:
+            group = {"group": groups.get(row.name), "group_of": "models" if block.over_samples else "rules"}
+            yield common | self._record(block, row, group, differences[row.name])
+
+    def _record(
+        self, block: Block, row: Row, group: Mapping[str, Any], differences: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
         trial = row.trials[0]
         model = row.one_model(self.ranked_by)
         statuses = ("done", "skipped", "diverged", "collapsed", "crashed", "timeout", "interrupted", NOT_RUN)
@@ -315,13 +340,10 @@ class Leaderboard:
                 name = metric if part == "mean" else f"{metric}_{part}"
                 numbers[name] = getattr(estimate, part) if estimate else None
         return {
-            "suite": self.suite.name,
-            **_task(block),
             "split": ",".join([trial.task.split, *(f":{member}" for member in row.members[1:])]),
             "ranked_by": self.ranked_by,
             "rank": row.rank,
-            "group": block.groups.get(row.name),
-            "group_of": "models" if block.over_samples else "rules",
+            **group,
             "rule": trial.rule,
             "name": row.name,
             "control": row.control,
@@ -335,9 +357,7 @@ class Leaderboard:
             "wilson_low": model and model.low,
             "wilson_high": model and model.high,
             **_tuned(row),
-            "differences": [
-                _record_of(item, row.name) for item in block.differences if row.name in (item.better, item.worse)
-            ],
+            "differences": differences,
             "params": canonical_json(dict(trial.params)),
             "keys": " ".join(row.keys),
         }
@@ -375,7 +395,8 @@ def make_leaderboard(
     if results is None:
         results = [item.result for item in planned if item.result is not None]
     ranked_by = RANKED_BY[suite.protocol.selection]
-    return Leaderboard(suite, make_blocks(planned, results, ranked_by=ranked_by, controls=controls, read=read))
+    blocks = make_blocks(planned, results, ranked_by=ranked_by, controls=controls, read=read)
+    return Leaderboard(suite, blocks, tasks.over_tasks(blocks, ranked_by))
 
 
 def _verdict(block: Block) -> str:

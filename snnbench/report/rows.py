@@ -13,9 +13,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias, TypeGuard
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 
@@ -38,8 +38,13 @@ from snnbench.suite.schema import Measure
 from snnbench.suite.tuning import Study
 from snnbench.types import FAILED_STATUSES, Result, Trial, digest
 
-Read: TypeAlias = Callable[[Result], Mapping[str, np.ndarray]]
-"""Reads the arrays that are stored with a result; empty where there are none."""
+
+class Read(Protocol):
+    """Reads what is stored beside results."""
+
+    def __call__(self, result: Result, names: Collection[str] | None = None) -> Mapping[str, np.ndarray]:
+        """Return a result's arrays, all or those that are named; empty where there are none."""
+
 
 NOT_RUN = "not run"
 """What stands for the status of a trial that has no result."""
@@ -126,6 +131,7 @@ class Row:
         by_seed: measures of each seed that is done, by metric; None where it has none.
         estimates: by metric; only of metrics that every done trial has.
         missing: by metric that some done trial lacks: why.
+        place: of the row in the plan.
         study: the tuning that chose its parameters; None where the suite tunes nothing.
         rank: place in the block, None if it has none.
     """
@@ -140,6 +146,7 @@ class Row:
     by_seed: Mapping[int, Mapping[str, float | None]]
     estimates: Mapping[str, Estimate]
     missing: Mapping[str, str]
+    place: int
     study: Study | None = None
     rank: int | None = None
 
@@ -299,10 +306,10 @@ def make_blocks(
     for item in planned:
         groups.setdefault((item.trial.row, item.name), []).append(item)
     blocks: dict[str, list[Row]] = {}
-    for items in groups.values():
+    for place, items in enumerate(groups.values()):
         trial = items[0].trial
-        row = _row(items[0].name, items, found, control=trial.rule in controls)
-        blocks.setdefault(_block_digest(trial), []).append(row)
+        row = _row(place, items, found, control=trial.rule in controls)
+        blocks.setdefault(block_digest(trial), []).append(row)
     return tuple(_block(_ranked(rows, ranked_by), ranked_by, read) for rows in blocks.values())
 
 
@@ -337,7 +344,8 @@ def _credits(rows: Sequence[Row], read: Read) -> dict[str, np.ndarray] | None:
         return None
     earned = {}
     for row in rows:
-        found = [read(result).get("credits") for result in sorted(row.results, key=lambda item: item.trial.task.split)]
+        ordered = sorted(row.results, key=lambda item: item.trial.task.split)
+        found = [read(result, ("credits",)).get("credits") for result in ordered]
         parts = [part for part in found if part is not None]
         if len(parts) < len(found):
             return None
@@ -345,14 +353,14 @@ def _credits(rows: Sequence[Row], read: Read) -> dict[str, np.ndarray] | None:
     return earned if len({len(each) for each in earned.values()}) == 1 else None
 
 
-def _block_digest(trial: Trial) -> str:
-    """What is the same for all rows of a block."""
+def block_digest(trial: Trial) -> str:
+    """Return a digest of what is the same for all rows of a block."""
     split, _, _ = trial.task.split.partition(":")
     data = dataclasses.replace(trial, task=dataclasses.replace(trial.task, split=split)).to_json()
     return digest({name: value for name, value in data.items() if name not in ("rule", "params", "seed")})
 
 
-def _row(name: str, items: Sequence[Planned], found: Mapping[str, Result], *, control: bool) -> Row:
+def _row(place: int, items: Sequence[Planned], found: Mapping[str, Result], *, control: bool) -> Row:
     results = tuple(found[item.trial.key] for item in items if item.trial.key in found)
     reasons: dict[str, tuple[str, ...]] = {}
     statuses: Counter[str] = Counter()
@@ -367,7 +375,7 @@ def _row(name: str, items: Sequence[Planned], found: Mapping[str, Result], *, co
     by_seed = _by_seed(items, done)
     estimates, missing = _estimates(by_seed, done)
     return Row(
-        name,
+        items[0].name,
         tuple(item.trial for item in items),
         results,
         dict(statuses),
@@ -377,6 +385,7 @@ def _row(name: str, items: Sequence[Planned], found: Mapping[str, Result], *, co
         by_seed,
         estimates,
         missing,
+        place,
         items[0].study,
     )
 

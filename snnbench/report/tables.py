@@ -30,7 +30,7 @@ class Grid(NamedTuple):
     """
 
     header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
     left: frozenset[int]
     lead: int = 1
     groups: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ def rich_sheet(sheet: Sheet, max_width: int) -> Iterator[Table | Text]:
 def rich_tables(grid: Grid, max_width: int) -> Iterator[Table]:
     """Cut a grid into tables that are narrow enough for a terminal."""
     widths = [
-        max(_two_line_width(title), *(cell_len(row[index]) for row in grid.rows))
+        max([_two_line_width(title), *(cell_len(row[index]) for row in grid.rows)])
         for index, title in enumerate(grid.header)
     ]
     lead = range(grid.lead)

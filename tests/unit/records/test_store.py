@@ -72,6 +72,7 @@ def test_round_trip_with_sidecars(store: Store):
     back = store.arrays("s", key)
     assert back.keys() == ARRAYS.keys()
     assert all(np.array_equal(back[name], ARRAYS[name]) for name in ARRAYS)
+    assert list(store.arrays("s", key, ["predictions", "nothing of this name"])) == ["predictions"]
     assert torch.equal(safetensors.torch.load_file(store.path("s", key, "safetensors"))["w"], STATE["w"])
     assert store.suites() == ["s"]
     assert [(item.suite, item.result) for item in store.results()] == [("s", result(0))]

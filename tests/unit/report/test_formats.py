@@ -20,7 +20,7 @@ def files(make_board):
     leaderboard, arrays = make_board(["a", "b"], n_seeds=1, datasets=["../We ird[x=1]"])
 
     def of(*formats):
-        return written(leaderboard, formats, lambda result: arrays[result.key], {})
+        return written(leaderboard, formats, lambda result, names=None: arrays[result.key], {})
 
     return of
 
@@ -39,7 +39,9 @@ def test_tables(files):
 
 def test_tables_draw_nothing(make_board):
     leaderboard, _ = make_board(["a"])
-    assert dict(written(leaderboard, ["csv", "md", "tex"], lambda result: pytest.fail("arrays were read"), {}))
+    assert dict(
+        written(leaderboard, ["csv", "md", "tex"], lambda result, names=None: pytest.fail("arrays were read"), {})
+    )
 
 
 def test_figures_lie_in_their_folder_whatever_the_dataset_is_called(files):

@@ -386,7 +386,9 @@ def measured(of, right):
 
 def models(*results, **options):
     earned = {result.key: each for result, each in results}
-    return board([result for result, _ in results], read=lambda result: {"credits": earned[result.key]}, **options)
+    return board(
+        [result for result, _ in results], read=lambda result, names: {"credits": earned[result.key]}, **options
+    )
 
 
 def test_one_seeds_models_are_compared_on_their_test_samples_and_it_says_so():
@@ -435,7 +437,7 @@ def test_folds_of_one_seed_are_pooled():
 
 def test_without_what_the_samples_earned_one_seed_resolves_nothing():
     results = [done(trial("a", 0), 0.9), done(trial("b", 0), 0.5)]
-    for leaderboard in (board(results), board(results, read=lambda result: {})):
+    for leaderboard in (board(results), board(results, read=lambda result, names=None: {})):
         (block,) = leaderboard.blocks
         assert not block.over_samples
         assert block.groups == {"a": "a", "b": "a"}
@@ -444,7 +446,7 @@ def test_without_what_the_samples_earned_one_seed_resolves_nothing():
 
 def test_several_seeds_read_no_samples():
     results = [done(trial(rule, seed), 0.9) for rule in "ab" for seed in range(2)]
-    board(results, read=lambda result: pytest.fail("arrays were read"))
+    board(results, read=lambda result, names=None: pytest.fail("arrays were read"))
 
 
 def test_many_models_are_not_compared():
