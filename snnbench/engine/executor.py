@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from snnbench.engine.job import Job
 from snnbench.records.store import Store
-from snnbench.types import Result, Status
+from snnbench.types import FAILED_STATUSES, Result, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def failed(result: Result) -> bool:
     """Say whether a trial counts as a failure of its run; one that tunes may diverge or collapse, and tell by that."""
     if result.trial.phase == "tuning":
         return not result.finished
-    return result.status not in ("done", "skipped")
+    return result.status in FAILED_STATUSES
 
 
 def run_inline(jobs: Iterable[Job], *, maxfail: int = 0, then: Then = lambda result: ()) -> Iterator[Event]:  # noqa: ARG005

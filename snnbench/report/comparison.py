@@ -136,7 +136,7 @@ class Compared(NamedTuple):
 
 
 def read_results(folders: Sequence[Path]) -> dict[str, Found]:
-    """Read the results in folders, by what their trials are.
+    """Read the results of final trials in folders, by what the trials are.
 
     Raises:
         StoreError: a file is not a result.
@@ -147,7 +147,8 @@ def read_results(folders: Sequence[Path]) -> dict[str, Found]:
             result = Result.from_json(json.loads(path.read_bytes()))
         except (OSError, ValueError, TypeError, KeyError, AttributeError, SnnbenchError) as error:
             raise StoreError(f"{path} is not a result: {error}", hint="move the file away") from None
-        found[identity(result.trial)] = Found(result, path)
+        if result.trial.phase == "final":
+            found[identity(result.trial)] = Found(result, path)
     return found
 
 
