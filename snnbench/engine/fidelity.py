@@ -186,7 +186,9 @@ class Subject:
             log_folder: where the rule may write files.
 
         Returns:
-            A row for each layer and reference; one with status and reason where there is nothing to be measured.
+            A row for each layer and reference, of status ``done``; or a single one that says why there are none:
+            ``skipped`` (the rule declines the task), ``not available`` (its gradients have no reference), ``waiting``
+            (for tuning) or ``crashed``.
         """
         trial = self.item.trial
         logger = logging.getLogger(f"snnbench.trial.{trial.key}")
@@ -217,6 +219,8 @@ class Subject:
     ) -> list[LayerFidelity] | tuple[str, str]:
         if self.item.state == "skip":
             return "skipped", self.item.reason
+        if self.item.state == "wait":
+            return "waiting", self.item.reason or "tuning has not chosen its parameters: run the suite first"
         setup = Setup(self.item.trial, host, data_dir, logger, log_folder)
         learner = setup.build()
         if reason := unavailable(learner):
@@ -240,7 +244,7 @@ def subjects(planned: Sequence[Planned], store: Store) -> Iterator[Subject]:
         planned: of a suite.
         store: what its results were compared with.
     """
-    for item in (item for item in planned if item.trial.phase == "final"):
+    for item in (item for item in planned if item.trial.phase == "final" and item.state != "wait"):
         yield Subject(item, "initial")
         weights = store.path(item.source, item.trial.key, "safetensors")
         if item.state == "cached" and weights.exists():

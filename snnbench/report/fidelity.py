@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 NAME = "gradient-fidelity"
 """What the files are called."""
 
+_OPEN = frozenset({"crashed", "waiting"})
+"""Statuses that the next measurement may change."""
+
 _WORDS = ("key", "code", "status", "reason", "rule", "name", "data", "encoding", "network")
 _WORDS_OF_LAYERS = ("state", "layer", "reference")
 _WHOLE = ("n_steps", "seed", "depth")
@@ -61,9 +64,9 @@ class Table:
             self._rows.setdefault((row["key"], row["state"]), []).append(row)
 
     def has(self, place: tuple[str, str], code: str | None) -> bool:
-        """Whether a learner was measured, by this code unless that is None; a crash is no measurement."""
+        """Whether a learner was measured, or found not to be measurable, by this code unless that is None."""
         rows = self._rows.get(place, [])
-        return bool(rows) and all(row["status"] != "crashed" and code in (None, row["code"]) for row in rows)
+        return bool(rows) and all(row["status"] not in _OPEN and code in (None, row["code"]) for row in rows)
 
     def put(self, place: tuple[str, str], rows: list[dict[str, Any]]) -> None:
         """Replace what there is of a learner."""
@@ -75,12 +78,13 @@ class Table:
         return to_frame([row for place in wanted for row in self._rows[place]])
 
     def write(self) -> None:
-        """Write the file.
+        """Write the file, if there is anything in it.
 
         Raises:
             StoreError: it cannot be written.
         """
-        write_atomically(self.path, to_csv(to_records(self.frame())).encode())
+        if self._rows:
+            write_atomically(self.path, to_csv(to_records(self.frame())).encode())
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
@@ -96,9 +100,8 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 def to_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Make a frame of rows, each with some of the columns."""
-    found = pd.DataFrame(list(rows), columns=list(COLUMNS))
-    words = [*_WORDS, *_WORDS_OF_LAYERS]
-    return _typed(found.assign(**{name: found[name].fillna("").astype(str) for name in words}))
+    words = dict.fromkeys((*_WORDS, *_WORDS_OF_LAYERS), "")
+    return _typed(pd.DataFrame([{**words, **row} for row in rows], columns=list(COLUMNS)))
 
 
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:
