@@ -76,6 +76,10 @@ app = typer.Typer(
 )
 
 
+class _ReaderGoneError(Exception):
+    """Nobody reads standard output any more. Of a BrokenPipeError rich and typer would make an end with 1."""
+
+
 def _command(function: Callable[..., None]) -> Callable[..., None]:
     """Make a function a command, with the options that every command has."""
 
@@ -83,7 +87,10 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
     def command(*, verbose: bool, quiet: bool, **options: Any) -> None:
         _voice.verbose, _voice.quiet = verbose, quiet
         with _logging(_stderr()):
-            function(**options)
+            try:
+                function(**options)
+            except BrokenPipeError as error:
+                raise _ReaderGoneError from error
 
     common = {
         "verbose": Annotated[bool, typer.Option("-v", "--verbose", help="Log more, and tracebacks of errors.")],
@@ -118,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(f"error {UsageError.code}: {error.format_message()}", f"see {path} --help", USAGE)  # type: ignore[attr-defined]
     except (KeyboardInterrupt, typer.Abort):
         code = _TYPER_INTERRUPTED
-    except BrokenPipeError:  # the reader has gone; what Python flushes at its end must not fail either
+    except (_ReaderGoneError, BrokenPipeError):  # what Python flushes at its end must not fail either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except Exception as error:
@@ -147,7 +154,7 @@ def _stdout() -> Console:
 
     class Output(Console):
         def on_broken_pipe(self) -> None:
-            raise BrokenPipeError  # main ends well; rich would end with 1, which says that a check found something
+            raise _ReaderGoneError
 
     console = Output(markup=False, highlight=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:

@@ -6,6 +6,8 @@ import csv
 import dataclasses
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -484,6 +486,16 @@ def test_typing_errors_and_rules_without_figures(folder, capsys):
     assert "no paper's figure for these rules" in err
     assert main(["verify", "mine", "--plugin", "mine.py", "--json"]) == 5
     assert json.loads(capsys.readouterr().out) == []
+
+
+def test_a_reader_that_has_enough_is_no_failure(folder):
+    write(folder / "results", published())
+    command = [sys.executable, "-m", "snnbench", "verify"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(60) == 0
+        assert process.stderr.read() == b""
 
 
 def test_what_is_published_with_the_project_can_be_verified():
