@@ -14,7 +14,6 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from snnbench.dataset import DatasetInfo
 from snnbench.errors import ParameterError, SuiteError, UsageError, unknown_name
-from snnbench.kernels import default_backend
 from snnbench.plugins import Host, attempt
 from snnbench.records.store import Store, Stored
 from snnbench.rule import RuleInfo, RuleParams, checked_params
@@ -331,6 +330,8 @@ def _encoding(wanted: str, rule: RuleInfo, dataset: DatasetInfo, host: Host) -> 
 def _row(
     suite: Suite, section: TaskSection, rule_section: RuleSection, host: Host, machine: Machine, choose: Choose
 ) -> _Row:
+    from snnbench.kernels import default_backend  # imports torch, which comparing results does without
+
     named_dataset = Named.parse(section.dataset)
     provided_dataset = host.dataset(named_dataset.name)
     dataset = attempt(
