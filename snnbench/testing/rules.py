@@ -21,13 +21,14 @@ import torch
 from torch import Tensor
 
 from snnbench.dataset import Dataset, Encoding
+from snnbench.engine import fidelity
 from snnbench.engine.data import TaskData
 from snnbench.engine.measures import decide
 from snnbench.engine.recorder import CountingRecorder
 from snnbench.errors import ParameterError
 from snnbench.kernels import default_backend
 from snnbench.plugins import load_plugins
-from snnbench.rule import Calibration, Context, Deployed, Learner, Rule, RuleParams, checked_params
+from snnbench.rule import Calibration, Context, Deployed, Learner, Reference, Rule, RuleParams, checked_params
 from snnbench.testing.checks import Check, check
 from snnbench.testing.recordings import recordings_of
 from snnbench.testing.recount import KeepingRecorder, recount
@@ -259,6 +260,7 @@ def rule_checks() -> tuple[Check[RuleCase], ...]:
         same_seed_same_bits,
         state_round_trip,
         deploy_is_pure,
+        gradients_have_a_reference,
         learns_above_chance,
         record_is_valid,
         record_equals_recount,
@@ -407,6 +409,60 @@ def deploy_is_pure(case: RuleCase) -> Iterator[str]:
     )
     again = case.record(deployed, case.samples)
     yield from (f"the deployed network has changed: {what}" for what in _record_differs(again, record))
+
+
+@check(
+    "gradients that are offered change nothing, and their reference is the same network, in float64 and apart from it"
+)
+def gradients_have_a_reference(case: RuleCase) -> Iterator[str]:
+    """For rules that offer any; see ``snnbench.Learner``."""
+    learner = case.build()
+    if fidelity.unavailable(learner):
+        return
+    measured: Any = learner
+    batch = case.training[0]
+    tensors, state = (
+        [tensor.clone() for tensor in given] for given in (_tensors(batch), learner.state_dict().values())
+    )
+    gradients: Mapping[str, Tensor] = measured.gradients(batch)
+    reference: Reference = measured.exact() if hasattr(learner, "exact") else measured.smoothed(0.0)
+    differentiable: Reference = reference if hasattr(learner, "exact") else measured.smoothed(0.1)
+    if {name: gradient.shape for name, gradient in gradients.items()} != {
+        name: weight.shape for name, weight in reference.weights.items()
+    }:
+        yield f"gradients are of {', '.join(gradients)}, the reference's weights of {', '.join(reference.weights)}"
+    layers = {layer.name for layer in case.graph.weighted}
+    if others := {name.partition(".")[0] for name in gradients} - layers:
+        yield f"gradients are of {', '.join(sorted(others))}, which the graph does not have with weights"
+    double = fidelity.in_double(batch)
+    loss = differentiable.loss(double)
+    if loss.ndim or loss.dtype != torch.float64 or not bool(loss.isfinite()):
+        yield f"the reference's loss is {loss!r}, not a finite scalar in float64"
+    try:
+        torch.autograd.grad(loss, list(differentiable.weights.values()))
+    except RuntimeError as error:
+        yield f"the reference's loss has no derivative by its weights: {error}"
+    yield from _other_spikes(case, learner, reference)
+    with torch.no_grad():
+        for weight in reference.weights.values():
+            weight.zero_()
+    now = [_tensors(batch), list(learner.state_dict().values())]
+    if not all(torch.equal(one, other) for one, other in zip([*tensors, *state], [*now[0], *now[1]], strict=True)):
+        yield "the learner or its batch is not what it was before"
+
+
+def _other_spikes(case: RuleCase, learner: Learner, reference: Reference) -> Iterator[str]:
+    """Tell where a reference does not spike as the deployed network does, up to rounding."""
+    batch = case.samples[0]
+    record = case.record(case.deploy(learner), [batch])
+    counts = reference.spike_counts(fidelity.in_double(batch))
+    if missing := counts.keys() - record.layers.keys():
+        yield f"the reference counts spikes of {', '.join(sorted(missing))}, which the deployed network does not"
+    for name in counts.keys() & record.layers.keys():
+        spikes = counts[name].sum(1).detach().numpy()
+        same = spikes == record.layers[name].spikes_cumulative[-1]
+        if same.mean() < SAME_SPIKES_SHARE:
+            yield f"in {(~same).sum()} of {len(same)} samples {name} spikes more or less often in the reference"
 
 
 @check("the rule learns: its validation accuracy gets above twice that of guessing")

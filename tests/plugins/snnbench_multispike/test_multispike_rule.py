@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from snnbench_multispike.losses import first_spike
 from snnbench_multispike.rule import SYN_SHARE, EventStack, MultispikeLearner, MultispikeRule, per_layer
 
 from snnbench import Batch, Context, Events, Graph, Network, ParameterError, Task
+from snnbench.engine.fidelity import agreement, measure, unavailable
 from snnbench.engine.recorder import CountingRecorder
 from snnbench.rule import checked_params
+from snnbench.testing import Check, RuleCase, rule_cases, rule_checks
 from snnbench.types import Named
 
 TASK = Task("made-up", Named("latency"), n_steps=20, dt_ms=1.0, input_shape=(2, 4, 4), n_classes=3, t_input_ms=10.0)
@@ -49,8 +52,8 @@ def batch(size: int = 3, *, seed: int = 0) -> Batch:
     return Batch(events(size, seed=seed), size, TASK.n_steps, TASK.dt_ms, torch.arange(size) % 3)
 
 
-def learner_of(notation: str, **given) -> MultispikeLearner:
-    context = Context(0, torch.device("cpu"), torch.float64, "ref", logging.getLogger("test"), Path())
+def learner_of(notation: str, *, backend: str = "ref", **given) -> MultispikeLearner:
+    context = Context(0, torch.device("cpu"), torch.float64, backend, logging.getLogger("test"), Path())
     return MultispikeRule().build(Network(notation), TASK, params(**given), context)
 
 
@@ -252,3 +255,94 @@ def test_the_graph_is_the_networks():
     graph = MultispikeRule().graph(TASK, Network("2c3-2a-5"))
     assert isinstance(graph, Graph)
     assert [layer.kind for layer in graph] == ["conv", "pool", "dense", "dense"]
+
+
+# --- gradient fidelity -----------------------------------------------------------------------------------------------
+
+
+def differences(learner: MultispikeLearner, batch_: Batch, step: float = 1e-6) -> dict[str, torch.Tensor]:
+    """The gradient of every weight by central differences of the loss, of which nothing is differentiated."""
+    found = {}
+    with torch.no_grad():
+        for name, weight in learner.weights.items():
+            flat, gradient = weight.view(-1), torch.zeros(weight.numel(), dtype=torch.float64)
+            for place in range(len(flat)):
+                before, losses = flat[place].item(), []
+                for moved in (before + step, before - step):
+                    flat[place] = moved
+                    losses.append(learner.loss(batch_).item())
+                flat[place] = before
+                gradient[place] = (losses[0] - losses[1]) / (2 * step)
+            found[name] = gradient.view_as(weight)
+    return found
+
+
+@pytest.mark.parametrize("notation", ["6", "6-5", "3c2-2a-5"])
+@pytest.mark.parametrize("tau_ratio", [1, 2])
+def test_gradients_of_spike_times_are_finite_differences(notation: str, tau_ratio: int):
+    given = {**LIVELY, "tau_ratio": tau_ratio, "max_spikes": [1] if tau_ratio == 1 else [4]}
+    if "c" in notation:
+        given["threshold"] = [0.05, 0.02]
+    learner = learner_of(notation, loss="first-spike", backend="cpu", **given)
+    given_batch = batch(4)
+    trains = learner.module(given_batch.events)
+    assert trains[-1].times_ms[:, 0].isfinite().all(), "every output answers: the loss is smooth here"
+    expected = differences(learner, given_batch)
+    reference = learner.exact()
+    exact = torch.autograd.grad(reference.loss(given_batch), list(reference.weights.values()))
+    for (name, gradient), of_reference in zip(learner.gradients(given_batch).items(), exact, strict=True):
+        assert agreement(of_reference, expected[name]).cosine > 1 - 1e-9
+        assert agreement(of_reference, expected[name]).norm_ratio == pytest.approx(1, rel=1e-5)
+        assert agreement(gradient, expected[name]).cosine >= 0.999
+
+
+def test_the_measured_fidelity_of_spike_times():
+    learner = learner_of("6-5", loss="first-spike", **LIVELY)
+    found = list(measure(learner, batch(4)))
+    assert [layer.layer for layer in found] == ["layer1", "layer2", "output"]
+    for layer in found:
+        assert (layer.reference, layer.width, layer.spike_deviation) == ("event-based", None, None)
+        assert layer.agreement.cosine is not None
+        assert layer.agreement.cosine >= 0.999
+        assert layer.check_deviation is not None
+        assert layer.check_deviation < 1e-5
+        assert layer.rate is not None
+        assert layer.rate > 0
+        assert layer.loss == layer.reference_loss == pytest.approx(learner.loss(batch(4)).item())
+
+
+def test_a_count_has_no_gradient():
+    learner = learner_of("6", loss="spike-count", **LIVELY)
+    assert unavailable(learner).startswith("its loss is on numbers of spikes, which have no gradient")
+    assert unavailable(learner_of("6", loss="first-spike")) == ""
+
+
+def test_the_exact_reference_limits_no_slope_and_lifts_no_weight():
+    learner = learner_of("6", loss="first-spike", min_slope=5.0, bump=0.1, **LIVELY)
+    reference = learner.exact()
+    assert (reference.module.min_slope, learner.module.min_slope) == (0.0, 5.0)
+    limited, exact = learner.gradients(batch()), reference.gradients(batch())
+    assert any(not torch.allclose(limited[name], exact[name]) for name in limited)
+    before = [weight.clone() for weight in learner.weights.values()]
+    reference.loss(batch())
+    assert all(torch.equal(one, other) for one, other in zip(before, learner.weights.values(), strict=True))
+
+
+def test_the_loss_of_the_reference_has_the_derivative_that_is_sent_back():
+    """Where the neuron of the class is silent the loss stands still, and so does the reference."""
+    times = torch.tensor([[[1.0, math.inf, 2.0]], [[1.0, 1.5, math.inf]]], dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([2, 2])
+    value = first_spike(times, labels, tau_loss_ms=0.5, differentiate=True)
+    (gradient,) = torch.autograd.grad(value, times)
+    (of_rule,) = torch.autograd.grad(first_spike(times, labels, tau_loss_ms=0.5), times)
+    torch.testing.assert_close(gradient[0], of_rule[0])
+    assert not gradient[1].any()
+    assert of_rule[1].any()
+
+
+@pytest.mark.parametrize("check", [check for check in rule_checks() if check.name == "gradients_have_a_reference"])
+def test_the_contract_of_gradients(check: Check[RuleCase]):
+    cases = rule_cases(MultispikeRule, params={"loss": "first-spike"})
+    assert cases
+    for case in cases:
+        check(case)

@@ -200,6 +200,39 @@ class Peeks(Wrapper):
         self.inner.infer(batch, recorder)
 
 
+class GradientsOfTheLastLayer:
+    def gradients(self, batch: Batch) -> dict[str, Tensor]:
+        return {"output": super().gradients(batch)["output"]}  # type: ignore[misc]
+
+
+class GradientsTrain:
+    def gradients(self, batch: Batch) -> dict[str, Tensor]:
+        self.train_step(batch, 0.0)  # type: ignore[attr-defined]
+        found: dict[str, Tensor] = super().gradients(batch)  # type: ignore[misc]
+        return found
+
+
+class ReferenceOfSteps:
+    """Nothing is smooth."""
+
+    def smoothed(self, width: float) -> Any:
+        return super().smoothed(0.0)  # type: ignore[misc]
+
+
+class ReferenceTakesWeights:
+    def smoothed(self, width: float) -> Any:
+        twin = super().smoothed(width)  # type: ignore[misc]
+        self.module.synapses[0].weight.data.zero_()  # type: ignore[attr-defined]
+        return twin
+
+
+class ReferenceIsAnotherNetwork:
+    def smoothed(self, width: float) -> Any:
+        twin = super().smoothed(width)  # type: ignore[misc]
+        twin.module.neuron = replace(twin.module.neuron, threshold=0.5)
+        return twin
+
+
 BREACHES: list[tuple[str, Any]] = [
     ("description_is_complete", Undescribed),
     ("description_is_complete", Unturnable),
@@ -210,6 +243,11 @@ BREACHES: list[tuple[str, Any]] = [
     ("state_round_trip", with_learner(Forgetful)),
     ("deploy_is_pure", with_learner(DeploysItself)),
     ("deploy_is_pure", with_learner(DeployTrains)),
+    ("gradients_have_a_reference", with_learner(GradientsOfTheLastLayer)),
+    ("gradients_have_a_reference", with_learner(GradientsTrain)),
+    ("gradients_have_a_reference", with_learner(ReferenceOfSteps)),
+    ("gradients_have_a_reference", with_learner(ReferenceTakesWeights)),
+    ("gradients_have_a_reference", with_learner(ReferenceIsAnotherNetwork)),
     ("learns_above_chance", with_learner(NeverLearns)),
     ("record_is_valid", with_network(Traces)),
     ("no_state_between_batches", with_network(Remembers)),
