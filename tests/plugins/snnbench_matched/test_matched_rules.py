@@ -10,6 +10,7 @@ from snnbench_reset_aware.rule import ResetAwareRule
 from snnbench_tssl_bp.rule import TsslBpRule
 
 from snnbench import Batch, Context, Network, Task
+from snnbench.engine.fidelity import measure
 from snnbench.kernels import Surrogate
 from snnbench.rule import checked_params
 from snnbench.types import Named
@@ -86,6 +87,31 @@ def test_surrogates_have_one_peak_and_one_area(make):
         assert surrogate == Surrogate.unit_area(rule.surrogate, surrogate.width)
     assert make(RULES["matched-attached"]).module.neuron.surrogate.width == pytest.approx(0.2)
     assert make(RULES["matched-slayer"]).module.neuron.surrogate.name == "exponential"
+
+
+def test_all_rules_have_the_same_reference_and_other_gradients(make, batch):
+    found = {name: list(measure(make(rule), batch, widths=(0.2, 0.1))) for name, rule in RULES.items()}
+    one = found["matched-attached"]
+    assert [(layer.layer, layer.width) for layer in one] == [
+        (name, width) for width in (0.2, 0.1) for name in ("layer1", "layer3", "output")
+    ]
+    for name, other in found.items():
+        for ours, theirs in zip(one, other, strict=True):
+            assert (ours.reference_loss, ours.rate, ours.spike_deviation) == (
+                theirs.reference_loss,
+                theirs.rate,
+                theirs.spike_deviation,
+            )
+            assert theirs.check_deviation < 1e-5
+            assert name == "matched-attached" or ours.agreement.cosine != theirs.agreement.cosine
+
+
+def test_the_null_comparison_has_one_fidelity(make, batch):
+    spatial, only = (
+        list(measure(make(RULES[f"matched-{name}"]), batch, widths=(0.2,))) for name in ("spatial", "surrogate-only")
+    )
+    for one, other in zip(spatial, only, strict=True):
+        assert one.agreement.cosine == pytest.approx(other.agreement.cosine, abs=5e-3)
 
 
 def test_the_plugin_declares_its_rules():

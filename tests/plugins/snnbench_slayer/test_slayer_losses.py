@@ -90,3 +90,14 @@ def test_regular_trains_have_their_counts_in_their_window():
     assert set(spikes.unique().tolist()) == {0.0, 1.0}
     assert spikes[:, 0, 1].nonzero().item() == 8  # in the middle
     assert spikes[:, 1, 2].nonzero().flatten().diff().tolist() == [2] * 4
+
+
+def test_the_number_of_spikes_differentiated_for_what_it_is():
+    """For real numbers in place of spikes: within the window the count's share, outside of it through the response."""
+    values, target = torch.rand(12, 2, 3, generator=torch.Generator().manual_seed(0)).double(), 2 * trains(2, 3, seed=1)
+    options = {"response": RESPONSE, "backend": "ref"}
+    once = num_spikes(values, target, range(3, 9), scale=2.0, **options)
+    assert num_spikes(values, target, range(3, 9), scale=2.0, differentiate=True, **options).item() == once.item()
+    assert torch.autograd.gradcheck(
+        lambda s: num_spikes(s, target, range(3, 9), scale=2.0, differentiate=True, **options), values.requires_grad_()
+    )

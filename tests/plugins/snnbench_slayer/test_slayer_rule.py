@@ -9,6 +9,7 @@ from snnbench_slayer.rule import SlayerRule
 from torch.nn import functional
 
 from snnbench import Batch, Context, Network, ParameterError, Task
+from snnbench.engine.fidelity import in_double, measure
 from snnbench.rule import checked_params
 from snnbench.types import Named
 
@@ -209,3 +210,26 @@ def test_a_task_that_only_delays_solve_is_solved_with_them_and_not_without(make,
     assert shares[False] < 0.1
     assert shares[True] > 0.9
     assert max(delay.max() for delay in learner.module.delays.values()) > 25  # they start from less than 1
+
+
+# --- gradient fidelity -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", ["num-spikes", "spike-time"])
+@pytest.mark.parametrize(("network", "task"), [("9-7", DENSE), ("4c3-2a-6", MAPS)])
+def test_the_reference_is_the_whole_derivative_of_the_smoothed_network(make, network, task, loss):
+    learner = make(network, task, dtype=torch.float64, loss=loss, delays=True, window_start_ms=5.0, conv_gain=20.0)
+    for layer in measure(learner, in_double(spiking_input(task)), widths=(0.4, 0.2)):
+        assert layer.check_deviation < 1e-5
+        assert layer.reference == "smoothed"
+
+
+def test_at_width_0_the_reference_is_the_network_itself(make):
+    learner = make("4c3-2a-6", MAPS, dtype=torch.float64, delays=True, delay_init_ms=3.0)
+    batch = in_double(spiking_input(MAPS))
+    reference = learner.smoothed(0.0)
+    own, of_reference = learner.spike_counts(batch), reference.spike_counts(batch)
+    assert own.keys() == of_reference.keys() == {"layer1", "layer2", "layer3", "output"}, "pools spike"
+    assert all(torch.equal(own[name], of_reference[name]) for name in own)
+    assert own["layer3"].any()
+    assert reference.loss(batch).item() == pytest.approx(learner.loss(batch).item(), rel=1e-12)
