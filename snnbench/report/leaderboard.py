@@ -29,7 +29,9 @@ from snnbench.report.tables import (
     Sheet,
     counted,
     escaped,
+    escaped_line,
     listed,
+    markdown_list,
     markdown_sheet,
     markdown_table,
     rich_sheet,
@@ -113,11 +115,11 @@ class Leaderboard:
         """Write the tables as Markdown, with footnotes and all keys."""
         parts = [f"# {escaped(self.suite.name)}"]
         for block in self.blocks:
-            notes = "\n".join(f"- {escaped(note)}" for note in (*self.notes(block), *self.sources(block)))
+            notes = markdown_list((*self.notes(block), *self.sources(block)))
             parts += [f"## {escaped(caption(block.trial))}", markdown_table(self.grid(block)), notes]
             parts += [markdown_sheet(sheet, 3) for sheet in self.sheets(block)]
         parts += [markdown_sheet(sheet, 2) for over in self.over_tasks for sheet in tasks.sheets(over)]
-        return "\n\n".join([*parts, *map(escaped, self.explanation())]) + "\n"
+        return "\n\n".join([*parts, *map(escaped_line, self.explanation())]) + "\n"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for block in self.blocks:

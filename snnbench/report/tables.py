@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -80,6 +81,14 @@ def escaped(text: str) -> str:
     return " ".join(text.split())
 
 
+def escaped_line(text: str) -> str:
+    """Keep Markdown from reading text that begins a line as a heading, a quotation or a list."""
+    text = escaped(text)
+    if re.match(r"[#>+-]", text):
+        return f"\\{text}"
+    return re.sub(r"^(\d+)([.)])", r"\1\\\2", text)
+
+
 def markdown_table(grid: Grid) -> str:
     """Write a grid as a table in Markdown."""
     marks = ["---" if index in grid.left else "---:" for index in range(len(grid.header))]
@@ -89,8 +98,14 @@ def markdown_table(grid: Grid) -> str:
 
 def markdown_sheet(sheet: Sheet, level: int) -> str:
     """Write a sheet in Markdown, under a heading of this level."""
-    notes = "\n".join(f"- {escaped(note)}" for note in sheet.notes)
-    return "\n\n".join(filter(None, [f"{'#' * level} {escaped(sheet.title)}", markdown_table(sheet.grid), notes]))
+    return "\n\n".join(
+        filter(None, [f"{'#' * level} {escaped(sheet.title)}", markdown_table(sheet.grid), markdown_list(sheet.notes)])
+    )
+
+
+def markdown_list(texts: Iterable[str]) -> str:
+    """Write texts as a list in Markdown."""
+    return "\n".join(f"- {escaped_line(text)}" for text in texts)
 
 
 def rich_sheet(sheet: Sheet, max_width: int) -> Iterator[Table | Text]:
