@@ -287,6 +287,21 @@ def test_results_of_some_keys_wherever_they_lie(store: Store):
     assert store.results(keys=[]) == []
 
 
+def test_results_of_one_phase(store: Store, caplog):
+    final = result(0)
+    trial = dataclasses.replace(final.trial, phase="tuning")
+    tuning = dataclasses.replace(final, trial=trial, key=trial.key)
+    for suite, item in (("one", final), ("one", tuning), ("two", tuning)):
+        store.write(suite, item)
+    for number, content in enumerate((b"{", b'{"phase": "tuning"}', b"[]")):
+        write_atomically(store.path("three", f"{number}", "json"), content)
+    assert [(item.suite, item.result) for item in store.results(phase="tuning")] == [("one", tuning), ("two", tuning)]
+    assert [item.result for item in store.results("one", phase="final")] == [final]
+    assert store.results(keys=[final.key], phase="tuning") == []
+    assert "1.json is not a result" in caplog.text
+    assert "0.json" not in caplog.text, "nobody knows of which phase it would be"
+
+
 def test_machines_of_a_suite(store: Store):
     trials = [dataclasses.replace(result(0).trial, threads=threads, device=device) for device, threads in MACHINES]
     for trial in trials:
