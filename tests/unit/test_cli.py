@@ -288,6 +288,40 @@ def test_the_spikes_of_a_result_are_drawn(tmp_path, tiny_plugin, capsys):
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_suite_is_tuned_and_then_run(tmp_path, capsys):
+    path = tmp_path / "tuned.toml"
+    path.write_text(SUITE.replace("epochs = 1", "epochs = 1\ntuning_trials = 3"))
+    common = [str(path), "--store", "r", "--threads", "1"]
+    assert main(["plan", *common, "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert [(item["state"], item["phase"], item["seed"]) for item in planned] == [
+        ("run", "tuning", -1),
+        ("wait", "final", 0),
+        ("wait", "final", 1),
+    ]
+    assert [item["key"] is None for item in planned] == [False, True, True]
+    assert "lr" not in planned[1]["params"]
+    assert main(["plan", *common]) == 0
+    assert "3 trials: 1 run, 2 wait; 0 of 3 tuning trials have ended" in capsys.readouterr().out
+    assert main(run_arguments(str(path), "r")) == 0
+    out, err = capsys.readouterr()
+    assert "lr 0.001 to 0.1, log" in out
+    assert "linear/digits/8/T2/tuning-2  validation " in err
+    assert "5 trials: 3 cached, 2 run" in err
+    assert main(run_arguments(str(path), "r", "--json")) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert [result["phase"] for result in results] == ["tuning"] * 3 + ["final"] * 2
+
+
+def test_tuning_without_optuna_is_a_usage_error_before_anything_runs(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)
+    path = tmp_path / "tuned.toml"
+    path.write_text(SUITE.replace("epochs = 1", "epochs = 1\ntuning_trials = 3"))
+    assert main(run_arguments(str(path), "r")) == 4
+    assert 'pip install "snnbench[hpo]"' in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+
+
 def test_clean_leaves_finished_results(suite, store, capsys):
     assert main(["clean", "tiny", "--store", store, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
@@ -354,6 +388,8 @@ def test_list_and_info(plugin, capsys):
         for item in there[kind]:
             assert main(["info", item["name"], "--plugin", plugin]) == 0
             assert item["summary"].removesuffix(" (control row)") in capsys.readouterr().out
+    assert main(["info", "linear"]) == 0
+    assert "0.001 to 0.1, log" in capsys.readouterr().out, "what tuning searches"
 
 
 def test_info_suite_prints_its_schema(capsys):
