@@ -19,7 +19,8 @@ class RunInfo:
     Attributes:
         suite: the suite's name.
         store: the store's folder.
-        n_trials: trials of the suite, those already in the store included.
+        n_trials: trials of the suite, those already in the store included; of one that is tuned, those that are known
+            before tuning begins.
         options: what the user set for this sink, such as ``tracking_uri``.
     """
 

@@ -25,10 +25,11 @@ from snnbench.engine import fidelity
 from snnbench.engine.data import TaskData
 from snnbench.engine.measures import decide
 from snnbench.engine.recorder import CountingRecorder
-from snnbench.errors import ParameterError
+from snnbench.errors import ContractError, ParameterError
 from snnbench.kernels import default_backend
 from snnbench.plugins import load_plugins
 from snnbench.rule import Calibration, Context, Deployed, Learner, Reference, Rule, RuleParams, checked_params
+from snnbench.suite.tuning import search_space
 from snnbench.testing.checks import Check, check
 from snnbench.testing.recordings import recordings_of
 from snnbench.testing.recount import KeepingRecorder, recount
@@ -320,11 +321,10 @@ def parameters_are_declared(case: RuleCase) -> Iterator[str]:
         canonical_json(defaults)
     except (TypeError, ValueError) as error:
         yield f"the defaults are not JSON data: {error}"
-    for key, declared in params.model_fields.items():
-        extra = declared.json_schema_extra
-        bounds = extra.get("tunable") if isinstance(extra, dict) else None
-        if isinstance(bounds, dict) and not bounds["low"] <= defaults[key] <= bounds["high"]:
-            yield f"{key} = {defaults[key]} lies outside its range from {bounds['low']} to {bounds['high']}"
+    try:
+        search_space(name, params, {})
+    except (ContractError, ParameterError) as error:
+        yield error.message
     try:
         checked_params(name, params, {"no_such_parameter": 1})
     except ParameterError:
