@@ -4,7 +4,7 @@ A study is the tuning of one row of a suite: its rule, task, network and budget,
 Its trials are ordinary ones of the phase ``tuning``, with a seed that no suite has. The first has the rule's defaults,
 so that tuning never starts worse than they are; each further one has parameters that Optuna's tree-structured Parzen
 estimator proposes (Bergstra et al., Algorithms for hyper-parameter optimization, NIPS 2011) in view of the results
-before it, the first few at random. The random numbers are the same for every rule.
+before it, the first few at random. The random numbers are the same for every rule on the same split.
 
 The store's results are the truth. Each says which study it belongs to and as which trial of it, so a study goes on
 where it was, whatever version of Optuna is there by then, and what was chosen can be read without any Optuna. What
@@ -80,7 +80,8 @@ def search_space(rule: str, declared: type[RuleParams], fixed: Mapping[str, Any]
         if bounds is None or name in fixed:
             continue
         space[name] = found = Range(**bounds)
-        if field.annotation is not float or not found.low <= defaults[name] <= found.high:
+        sound = field.annotation is float and found.low < found.high and found.low <= defaults[name] <= found.high
+        if not sound:
             raise ContractError(
                 f"{name} of {rule} cannot be tuned: it is to be a float with a default from {found.low:g} to"
                 f" {found.high:g}, and is {defaults[name]!r}",
@@ -231,7 +232,9 @@ class Study:
         import optuna
 
         # A sampler of its own for each proposal: nothing but the results before it decides what it is.
-        seed = derive_seed("tuning", len(self.attempts)) % 2**32
+        # And not the same for another split: two studies that drew the same trial would take it from each other.
+        splits = ",".join(trial.task.split for trial in self.trials)
+        seed = derive_seed(f"tuning {splits}", len(self.attempts)) % 2**32
         sampler = optuna.samplers.TPESampler(n_startup_trials=N_RANDOM, seed=seed)
         with _quiet():
             search = optuna.create_study(direction="maximize", sampler=sampler)

@@ -153,6 +153,23 @@ def test_the_first_draws_are_the_same_for_every_rule():
     assert proposals(one) == proposals(other)
 
 
+def test_studies_of_a_split_and_of_one_of_its_members_share_no_trial_but_the_defaults():
+    whole = make_study(3, members=2)
+    part = replace(whole, trials=whole.trials[:1])
+    results: list[Result] = []
+    for study in (whole, part):
+        while attempt := study.following():
+            results += [ended(study, attempt, 0.5, member=member) for member in range(len(attempt.trials))]
+            for result in results:
+                study = study.with_result(result)
+        assert len(study.attempts) == 3
+    of_part = {trial.key for attempt in study.attempts for trial in attempt.trials}
+    again = replace(whole, results=tuple({result.key: result for result in results}.values()))
+    assert again.complete
+    of_whole = {trial.key for attempt in again.attempts for trial in attempt.trials}
+    assert of_part & of_whole == {part.trials[0].key}
+
+
 def test_logarithmic_ranges_are_searched_evenly_by_magnitude():
     drawn = [params["lr"] for params in proposals(carried_out(make_study(60), lambda params: 0.5))]
     below = sum(lr < 1e-2 for lr in drawn) / len(drawn)
