@@ -528,10 +528,11 @@ def report(
         settings: where.
         out: folder for the files; None: the suite's folder in the store.
         over: a parameter of the rules or of the dataset; test accuracy over it is drawn, too, as
-            ``accuracy-over-<parameter>.png`` and ``.pdf``. Or ``operations``: of each row, the accuracy if it has to
-            answer early, over the operations that it has taken by then; also as ``accuracy-over-operations.csv``.
+            ``accuracy-over-<parameter>.png`` and ``.pdf``.
         formats: ``csv``, ``md``, ``tex``, ``html``: files called ``leaderboard``; ``pdf`` and ``png``: figures in the
-            folder ``figures``, and as ``leaderboard.pdf`` the tables, for which a TeX has to be installed.
+            folder ``figures``, and as ``leaderboard.pdf`` the tables, for which a TeX has to be installed. With any
+            of ``html``, ``pdf`` and ``png``, which read what is stored beside every result, the others also write
+            accuracies at equal operations, as ``operating-points``.
 
     Raises:
         UsageError: the suite or a format is wrong, no result has the parameter ``over``, there is no TeX, or it lacks a
@@ -545,13 +546,12 @@ def report(
     suite, planned = _plan_of_stored(source, settings)
     read = reader(suite.name, planned, settings)
     leaderboard = make_leaderboard(suite, planned, controls=control_rules(settings), read=read)
-    store = Store(settings.store)
-    folder = out or store.folder(suite.name)
-    rules = {name: rule.value.info for name, rule in settings.host.rules.items()}
+    folder = out or Store(settings.store).folder(suite.name)
+    rules = {name: rule.value for name, rule in settings.host.rules.items()}
     for name, content in written(leaderboard, formats, read, rules):
         write_atomically(folder / name, content)
     if over is not None:
-        _draw_over(over, planned, store, settings.host, folder)
+        _draw_over(over, planned, settings.host, folder)
     return leaderboard
 
 
@@ -675,28 +675,17 @@ def _result_folders(name: str, store: Store) -> list[Path]:
     return [other.folder(suite) for suite in other.suites()] or [path, *_folders_in(path)]
 
 
-def _draw_over(parameter: str, planned: Sequence[Planned], store: Store, host: Host, folder: Path) -> None:
+def _draw_over(parameter: str, planned: Sequence[Planned], host: Host, folder: Path) -> None:
     from snnbench.report import figures
 
-    there = [(item, item.result) for item in planned if item.result is not None and item.trial.phase == "final"]
-    if parameter == figures.OPERATIONS:
-        guesses = figures.early_guesses(
-            (item.label.removesuffix(f"/{item.trial.seed}"), result, store.arrays(item.source, result.key))
-            for item, result in there
-            if result.status == "done"
-        )
-        table = figures.guesses_table(guesses).to_csv(index=False)
-        write_atomically(folder / f"accuracy-over-{parameter}.csv", table.encode())
-        figure = figures.draw_early_guesses(guesses)
-    else:
-        results = [result for _, result in there]
-        names = {result.trial.task.dataset for result in results}
-        params = {name: host.make_dataset(name).params.model_dump() for name in names}
-        curves = figures.accuracy_over(results, parameter, params.__getitem__)
-        classes = {result.trial.task.n_classes for result in results}
-        of_dataset = any(parameter in values for values in params.values())
-        chance = 1 / classes.pop() if of_dataset and len(classes) == 1 else None
-        figure = figures.draw_accuracy_over(curves, parameter, chance=chance)
+    results = [item.result for item in planned if item.result is not None and item.trial.phase == "final"]
+    names = {result.trial.task.dataset for result in results}
+    params = {name: host.make_dataset(name).params.model_dump() for name in names}
+    curves = figures.accuracy_over(results, parameter, params.__getitem__)
+    classes = {result.trial.task.n_classes for result in results}
+    of_dataset = any(parameter in values for values in params.values())
+    chance = 1 / classes.pop() if of_dataset and len(classes) == 1 else None
+    figure = figures.draw_accuracy_over(curves, parameter, chance=chance)
     for suffix in ("png", "pdf"):
         _write_figure(figure, folder / f"accuracy-over-{parameter}.{suffix}")
 

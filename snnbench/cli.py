@@ -765,7 +765,7 @@ def report(
     ] = None,
     over: Annotated[
         str | None,
-        typer.Option("--over", metavar="PARAM", help="Draw accuracy over this parameter, or over 'operations', too."),
+        typer.Option("--over", metavar="PARAM", help="Draw accuracy over this parameter, too."),
     ] = None,
     format_: Annotated[
         str, typer.Option("--format", metavar="FORMATS", help="What is written: some of csv,md,tex,html,pdf,png.")

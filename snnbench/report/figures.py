@@ -7,16 +7,19 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from math import ceil
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import numpy as np
-import pandas as pd
 
 from snnbench.errors import UsageError, unknown_name
 from snnbench.records.statistics import mean
 from snnbench.report.curves import Arrays, Cloud, Curve, Layers, clouds, curves, front, layers
 from snnbench.report.leaderboard import Leaderboard
-from snnbench.report.rows import ENERGY, Block
+from snnbench.report.operating import OperatingPoints
+from snnbench.report.rows import ENERGY, Block, Row
+from snnbench.report.tables import short
+from snnbench.report.tasks import THRESHOLDS, OverTasks
 from snnbench.report.tuning import Course, courses
 from snnbench.types import Result, Shape
 
@@ -141,77 +144,6 @@ def draw_accuracy_over(curves: Curves, parameter: str, *, chance: float | None =
     return figure
 
 
-OPERATIONS = "operations"
-"""Accuracy over this is not over a parameter: see ``early_guesses``."""
-
-
-class Guesses(NamedTuple):
-    """A row's accuracy if it has to answer early, and what it has cost by then; means over seeds.
-
-    Attributes:
-        times_ms: ``[K]`` ends of steps.
-        accuracy: ``[K]``.
-        operations: ``[K]`` synaptic operations and multiply-accumulates per sample so far.
-    """
-
-    times_ms: np.ndarray
-    accuracy: np.ndarray
-    operations: np.ndarray
-
-
-def early_guesses(rows: Iterable[tuple[str, Result, Mapping[str, np.ndarray]]]) -> dict[str, Guesses]:
-    """Collect what deployed networks would have answered after each step, and the operations that it took.
-
-    Products of real-valued inputs (MACs) are counted from the first step on: where the input is constant, that is when
-    they are made.
-
-    Args:
-        rows: name of the row, result, and the arrays stored with it; one entry a seed.
-
-    Raises:
-        UsageError: no result is done.
-    """
-    seeds: dict[str, list[Guesses]] = defaultdict(list)
-    for name, result, arrays in rows:
-        if result.status == "done":
-            operations = arrays["sops_over_time"] + result.metrics["macs_per_sample"]
-            seeds[name].append(Guesses(arrays["times_ms"], arrays["accuracy_over_time"], operations))
-    if not seeds:
-        raise UsageError("no result of this suite is done, so there is nothing to draw", hint="run the suite first")
-    return {
-        name: Guesses(*(np.mean(part, axis=0) for part in zip(*found, strict=True))) for name, found in seeds.items()
-    }
-
-
-def guesses_table(guesses: Mapping[str, Guesses]) -> pd.DataFrame:
-    """Lay out ``early_guesses`` as a table with one line a row and step."""
-    tables = [pd.DataFrame(found._asdict()).assign(row=name) for name, found in guesses.items()]
-    return pd.concat(tables)[["row", *Guesses._fields]]
-
-
-def draw_early_guesses(guesses: Mapping[str, Guesses]) -> Figure:
-    """Draw ``early_guesses``: a line a row, a point a step; as errors, which tell late guesses apart."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, StrMethodFormatter
-
-    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
-    axes = figure.add_subplot(
-        xlabel="operations per sample (SOPs and MACs)",
-        ylabel="test error if it answers then, %",
-        xscale="log",
-        yscale="log",
-    )
-    for name, found in guesses.items():
-        axes.plot(found.operations, 100 * (1 - found.accuracy), marker=".", label=name)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter(StrMethodFormatter("{x:,.3g}" if axis is axes.yaxis else "{x:,.0f}"))
-        axis.set_minor_formatter("")
-    axes.grid(alpha=0.3)
-    _take_literally(figure.legend(loc="outside upper left", fontsize="small").get_texts())
-    return figure
-
-
 # --- figures of a leaderboard -----------------------------------------------------------------------------------------
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -223,6 +155,12 @@ _HATCHES = ("", "///")
 
 MOST_ROWS = len(COLOURS) * len(_LINES)
 """A figure shows no more rows than this: those that stand first."""
+
+MOST_RASTERS = 6
+"""So many rows of a block are drawn spike by spike, those that stand first."""
+
+_MOST_MARKS = 1_500
+"""Spikes of a layer that such a raster draws, the first ones: a page holds several."""
 
 _LONGEST_NAME = 72
 
@@ -283,14 +221,14 @@ class Drawing(NamedTuple):
 
 
 def draw_block(leaderboard: Leaderboard, block: Block, arrays: Arrays) -> Iterator[Drawing]:
-    """Draw what there is of a block: Pareto fronts, accuracy over time, learning curves, spikes per layer.
+    """Draw what there is of a block: Pareto fronts, accuracy over time, learning curves, spikes per layer, rasters.
 
     Of a block with more than ``MOST_ROWS`` rows those that stand first are drawn, and the titles say so.
 
     Args:
         leaderboard: whose block it is.
         block: the block.
-        arrays: of its results.
+        arrays: of its results; spikes of those of ``first_done``.
     """
     cut = f"; the first {MOST_ROWS} of {len(block.rows)} rows" if len(block.rows) > MOST_ROWS else ""
     for drawing in _draw_rows(leaderboard, block, arrays):
@@ -301,9 +239,9 @@ def _draw_rows(leaderboard: Leaderboard, block: Block, arrays: Arrays) -> Iterat
     rows = block.rows[:MOST_ROWS]
     looks = {row.name: look_of(place) for place, row in enumerate(rows)}
     energy = [(metric, f"energy, pJ ({metric.removeprefix(ENERGY)})", "energy") for metric in _energies(block)]
-    for metric, label, short in (*_COSTS, *energy):
+    for metric, label, file in (*_COSTS, *energy):
         if found := [cloud for cloud in clouds(block, metric, leaderboard.ranked_by) if cloud.name in looks]:
-            name = f"pareto-{short}" if short != "energy" else f"pareto-energy-{metric.removeprefix(ENERGY)}"
+            name = f"pareto-{file}" if file != "energy" else f"pareto-energy-{metric.removeprefix(ENERGY)}"
             yield _draw_clouds(found, looks, name, label)
     timed = curves(rows, arrays, "times_ms", "accuracy_over_time")
     if timed:
@@ -318,6 +256,8 @@ def _draw_rows(leaderboard: Leaderboard, block: Block, arrays: Arrays) -> Iterat
         yield _draw_layers(counts, looks)
     if tuned := courses(rows):
         yield _draw_tuning(tuned, looks)
+    if shown := [(row.name, result) for row in rows[:MOST_RASTERS] if (result := _raster_of(row, arrays))]:
+        yield _draw_rasters(shown, arrays)
 
 
 class Look(NamedTuple):
@@ -454,6 +394,122 @@ def _draw_tuning(found: Sequence[Course], looks: Mapping[str, Look]) -> Drawing:
     return Drawing("tuning", "Tuning: the best so far over its trials, and over what they cost", figure, points)
 
 
+def draw_operating(found: OperatingPoints) -> Drawing:
+    """Draw operating curves as errors, which tell late points apart: a knob's is thick, those of its rows are thin.
+
+    Lines are means over seeds, as the tables read them. Large marks are the rows' final answers, small ones their
+    seeds; the vertical lines are where accuracies are compared.
+
+    Args:
+        found: the curves.
+    """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    titles = {
+        curve.family: curve.name if curve.over_time else f"{curve.name}, {curve.through}"
+        for curve in sorted(found.curves, key=lambda curve: not curve.over_time)
+    }
+    families = list(dict.fromkeys(curve.family for curve in found.curves))[:MOST_ROWS]
+    looks = {family: look_of(place) for place, family in enumerate(families)}
+    figure, axes = _framed(len(looks), "operations per sample (SOPs and MACs)", "test error, %")
+    with_knob = {curve.family for curve in found.curves if not curve.over_time}
+    points = []
+    for curve in (curve for curve in found.curves if curve.family in looks):
+        look, beside = looks[curve.family], curve.over_time and curve.family in with_knob
+        low, high = curve.operations
+        if low < high:
+            line: dict[str, Any] = {"lw": 0.8, "alpha": 0.45} if beside else {"lw": 1.8}
+            operations = np.geomspace(low, high, 65)
+            accuracy = np.mean([course.accuracies_at(operations) for course in curve.courses.values()], axis=0)
+            axes.plot(operations, _errors(accuracy), look.line, color=look.color, **line)
+        if curve.over_time:
+            ends = np.array([(course.operations[-1], course.accuracy[-1]) for course in curve.courses.values()])
+            axes.plot(ends[:, 0], _errors(ends[:, 1]), look.marker, color=look.color, alpha=0.35, markersize=3, mew=0)
+            at, accuracy = ends.mean(axis=0)
+            axes.plot(at, _errors(accuracy), look.marker, color=look.color, markersize=6)
+            text = f"{curve.name}: {100 * accuracy:.2f} % at its end, {short(at)} operations"
+            points.append(Point(float(at), float(_errors(accuracy)), text, curve.keys))
+        for level in () if beside else found.levels:
+            if (value := curve.accuracy_at(level).value) is not None:
+                text = f"{curve.name}, {curve.through}: {100 * value:.2f} % at {short(level)} operations"
+                points.append(Point(level, float(_errors(value)), text, curve.keys))
+    for level in found.levels:
+        axes.axvline(level, color="#7f7f7f", lw=0.8, ls=":", zorder=0)
+    ends_of_all = [end for curve in found.curves for end in curve.operations]
+    if max(ends_of_all) > 4 * min(ends_of_all):
+        axes.set_xscale("log")
+    _number(axes)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.invert_yaxis()  # up is better, as everywhere
+    named = {titles[family]: look for family, look in looks.items()}
+    name_rows(figure, list(named), named, line=True)
+    cut = f"; the first {MOST_ROWS} of {len(titles)} rules" if len(titles) > MOST_ROWS else ""
+    return Drawing("operating-points", f"Accuracy at equal operations: {found.title}{cut}", figure, points)
+
+
+def _errors(accuracy: Any) -> Any:
+    """Errors in percent; none is drawn as 0, which a logarithmic axis does not have."""
+    return np.maximum(100 * (1 - np.asarray(accuracy)), 0.01)
+
+
+def draw_profiles(over: OverTasks) -> Drawing:
+    """Draw performance profiles: the share of each rule's trials that are above an accuracy, each task weighing alike.
+
+    Args:
+        over: rules over several tasks.
+    """
+    contenders = over.contenders[:MOST_ROWS]
+    looks = {each.name: look_of(place) for place, each in enumerate(contenders)}
+    figure, axes = _framed(len(contenders), "accuracy, %", "share of trials above it, %")
+    points = []
+    for each in contenders:
+        look, profile = looks[each.name], each.profile
+        axes.plot(100 * THRESHOLDS, 100 * profile.shares, look.line, color=look.color, marker=look.marker, markevery=10)
+        if profile.low is not None and profile.high is not None:
+            axes.fill_between(
+                100 * THRESHOLDS, 100 * profile.low, 100 * profile.high, color=look.color, alpha=0.15, lw=0
+            )
+        points += [
+            Point(100 * at, 100 * share, f"{each.name}: {share:.1%} of its trials are above {at:.0%}", each.keys)
+            for at, share in zip(THRESHOLDS.tolist(), profile.shares.tolist(), strict=True)
+        ]
+    name_rows(figure, list(looks), looks, line=True)
+    cut = f"; the first {MOST_ROWS} of {len(over.contenders)} rules" if len(over.contenders) > MOST_ROWS else ""
+    return Drawing("profiles", f"Performance profiles. {over.title}{cut}", figure, points)
+
+
+def first_done(row: Row) -> Result | None:
+    """Return the result of a row whose spikes are drawn."""
+    return next((result for result in row.results if result.status == "done"), None)
+
+
+def _raster_of(row: Row, arrays: Arrays) -> Result | None:
+    found = first_done(row)
+    stored = arrays.get(found.key, {}) if found else {}
+    return found if any(name.startswith("raster_ms/") for name in stored) else None
+
+
+def _draw_rasters(found: Sequence[tuple[str, Result]], arrays: Arrays) -> Drawing:
+    from matplotlib.figure import Figure
+
+    across = min(3, len(found))
+    down = ceil(len(found) / across)
+    most_layers = max(len(_layers_of(arrays[result.key])) for _, result in found)
+    figure = Figure(figsize=(3.6 * across, down * (0.8 + 1.2 * most_layers)), layout="constrained")
+    points = []
+    for part, (name, result) in zip(figure.subfigures(down, across, squeeze=False).ravel(), found, strict=False):
+        first = len(figure.axes)
+        title = f"{_clean(name)}, seed {result.trial.seed}"
+        _draw_raster(part, arrays[result.key], f"{fill(title, 44)}\n", most=_MOST_MARKS)
+        for panel, (layer, (times_ms, neuron, _, total)) in enumerate(_layers_of(arrays[result.key]).items(), first):
+            x, y = (float(times_ms[0]), float(neuron[0])) if len(times_ms) else (0.0, 0.0)
+            points.append(Point(x, y, f"{title}, {layer}: {int(total):,} spikes", (result.key,), panel))
+    return Drawing("rasters", "What each layer does with the first test sample", figure, points)
+
+
 def _framed(n_rows: int, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
@@ -498,9 +554,13 @@ def name_rows(figure: Figure, names: Sequence[str], looks: Mapping[str, Look], *
     )
     _take_literally(legend.get_texts())
     for text, name in zip(legend.get_texts(), names, strict=True):
-        # set afterwards: a legend leaves out names that begin with an underscore
-        clean = "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
-        text.set_text(clean if len(clean) <= _LONGEST_NAME else f"{clean[: _LONGEST_NAME - 1]}…")
+        text.set_text(_clean(name))  # set afterwards: a legend leaves out names that begin with an underscore
+
+
+def _clean(name: str) -> str:
+    """A name that can be drawn: not too long, and without what has no form."""
+    clean = "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
+    return clean if len(clean) <= _LONGEST_NAME else f"{clean[: _LONGEST_NAME - 1]}…"
 
 
 def _take_literally(texts: Iterable[Text]) -> None:
@@ -570,7 +630,7 @@ def draw_raster(arrays: Mapping[str, np.ndarray], title: str) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    layers = [name.partition("/")[2] for name in arrays if name.startswith("raster_ms/")]
+    layers = _layers_of(arrays)
     if not layers:
         raise UsageError(
             "this result holds no spikes that could be drawn",
@@ -578,24 +638,37 @@ def draw_raster(arrays: Mapping[str, np.ndarray], title: str) -> Figure:
             " `snnbench run SUITE --only KEY --force` makes a result anew",
         )
     figure = Figure(figsize=(7.2, 1.0 + 1.7 * len(layers)), layout="constrained")
+    _draw_raster(figure, arrays, f"{title}\nfirst test sample, ")
+    return figure
+
+
+def _draw_raster(
+    figure: Figure | SubFigure, arrays: Mapping[str, np.ndarray], title: str, most: int | None = None
+) -> None:
+    """Draw a panel a layer, no more than the first ``most`` of its stored spikes."""
+    layers = _layers_of(arrays)
+    size = "medium" if most is None else "small"
     panels = figure.subplots(len(layers), 1, sharex=True, squeeze=False)[:, 0]
     answer = int(arrays["predictions"][0])
     answered = "no answer" if answer < 0 else f"answer {answer}"
-    figure.suptitle(
-        f"{title}\nfirst test sample, class {int(arrays['labels'][0])}: {answered}", fontsize="medium", parse_math=False
-    )
-    for layer, axes in zip(layers, panels, strict=True):
-        times_ms, neuron, spikes, total = (
-            arrays[f"raster_{name}/{layer}"] for name in ("ms", "neuron", "spikes", "total")
-        )
+    figure.suptitle(f"{title}class {int(arrays['labels'][0])}: {answered}", fontsize=size, parse_math=False)
+    for (layer, (times_ms, neuron, spikes, total)), axes in zip(layers.items(), panels, strict=True):
         n_neurons = len(arrays[f"spikes_per_neuron/{layer}"])
-        _draw_spikes(axes, times_ms, neuron, spikes, n_neurons, float(arrays["times_ms"][-1]))
-        drawn = int(np.abs(spikes.astype(np.int64)).sum())
+        _draw_spikes(axes, times_ms[:most], neuron[:most], spikes[:most], n_neurons, float(arrays["times_ms"][-1]))
+        drawn = int(np.abs(spikes[:most].astype(np.int64)).sum())
         cut = f", of which the first {drawn:,} are drawn" if drawn < total else ""
-        axes.set_title(f"{layer}: {int(total):,} spikes{cut}", fontsize="medium", loc="left")
-        axes.set_ylabel("neuron")
-    panels[-1].set_xlabel("time (ms)")
-    return figure
+        axes.set_title(f"{layer}: {int(total):,} spikes{cut}", fontsize=size, loc="left", parse_math=False)
+        axes.set_ylabel("neuron", fontsize=size)
+        axes.tick_params(labelsize=size)
+    panels[-1].set_xlabel("time (ms)", fontsize=size)
+
+
+def _layers_of(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[np.ndarray, ...]]:
+    """Times, neurons, numbers and total of the spikes of each layer that has any stored."""
+    names = [name.partition("/")[2] for name in arrays if name.startswith("raster_ms/")]
+    return {
+        name: tuple(arrays[f"raster_{part}/{name}"] for part in ("ms", "neuron", "spikes", "total")) for name in names
+    }
 
 
 def _content(part: np.ndarray | Spikes, spikes: str) -> str:

@@ -7,18 +7,23 @@ import shutil
 import subprocess
 import tempfile
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
 from snnbench.errors import UsageError
+from snnbench.report import operating, tasks
 from snnbench.report.leaderboard import KEY_DIGITS, Leaderboard, caption
+from snnbench.report.operating import OperatingPoints
 from snnbench.report.rows import Block
-from snnbench.report.tables import Grid
+from snnbench.report.tables import Grid, Sheet
 
 TABLES = "leaderboard-tables.tex"
 """The tables alone: what a paper reads with ``\\input``."""
+
+OPERATING_POINTS = "operating-points.tex"
+"""The tables of operating points, likewise."""
 
 DOCUMENT = "leaderboard.tex"
 """A document of the tables alone."""
@@ -33,7 +38,7 @@ _DOCUMENT = rf"""\documentclass{{article}}
 \floatplacement{{table}}{{H}}
 \pagestyle{{plain}}
 \begin{{document}}
-\input{{{TABLES.removesuffix(".tex")}}}
+%s
 \end{{document}}
 """
 
@@ -129,31 +134,59 @@ def to_latex(leaderboard: Leaderboard) -> str:
     for number, block in enumerate(leaderboard.blocks, 1):
         parts += [f"% results of {escaped(row.name)}: {' '.join(row.keys)}" for row in block.rows]
         parts += _floats(leaderboard, block, number)
+    for number, over in enumerate(leaderboard.over_tasks, 1):
+        parts += [f"% results of {escaped(each.name)}: {' '.join(each.keys)}" for each in over.contenders]
+        items = [item for sheet in tasks.sheets(over) for item in _sheet(sheet)]
+        parts += _cut(items, f"{leaderboard.suite.name}: over tasks.", f"{leaderboard.suite.name}-over-tasks-{number}")
     parts += [rf"\par\noindent{{\footnotesize {escaped(text)}\par}}" for text in leaderboard.explanation()]
     return "\n".join(parts) + "\n"
 
 
-def document() -> str:
-    """Write a document that reads the tables."""
-    return _DOCUMENT
+def operating_points(suite: str, found: Sequence[OperatingPoints]) -> str:
+    """Write tables of operating points; above each, in a comment, the keys of its results.
+
+    Args:
+        suite: its name.
+        found: what is compared.
+    """
+    parts = [f"% Operating points of the suite {escaped(suite)}. The tables need {PREAMBLE}"]
+    for number, points in enumerate(found, 1):
+        parts += [
+            f"% results of {escaped(f'{curve.name}, {curve.through}')}: {' '.join(curve.keys)}"
+            for curve in points.curves
+        ]
+        items = [item for sheet in operating.sheets(points, KEY_DIGITS) for item in _sheet(sheet)]
+        parts += _cut(items, f"{suite}: operating points.", f"{suite}-operating-points-{number}")
+    return "\n".join(parts) + "\n"
+
+
+def document(tables: Iterable[str]) -> str:
+    """Write a document that reads these files of tables."""
+    return _DOCUMENT % "\n".join(rf"\input{{{name.removesuffix('.tex')}}}" for name in tables)
 
 
 def _floats(leaderboard: Leaderboard, block: Block, number: int) -> Iterator[str]:
-    """Put panels and footnotes into as few floats as hold them."""
+    """Lay out a block: panels, footnotes, and the tables that stand below."""
     items = [*_panels(leaderboard.grid(block), won=block.winner is not None)]
     items += [_note(text) for text in (*leaderboard.notes(block), *leaderboard.sources(block, KEY_DIGITS))]
+    items += [item for sheet in leaderboard.sheets(block) for item in _sheet(sheet)]
+    title = f"{leaderboard.suite.name}: {caption(block.trial)}."
+    yield from _cut(items, title, f"{leaderboard.suite.name}-{number}")
+
+
+def _cut(items: Iterable[_Item], title: str, label: str) -> Iterator[str]:
+    """Put parts into as few floats as hold them, each no longer than a page."""
     pieces: list[list[_Item]] = [[]]
     for item in items:
         if pieces[-1] and sum(other.lines for other in pieces[-1]) + item.lines > _PAGE_LINES:
             pieces.append([])
         pieces[-1].append(item)
-    title = escaped(f"{leaderboard.suite.name}: {caption(block.trial)}.")
     for piece, content in enumerate(pieces):
         start = [r"\begin{table}", r"\centering\footnotesize\setlength{\tabcolsep}{4pt}"]
         if piece:
             start += [r"\addtocounter{table}{-1}", r"\caption[]{continued}"]
         else:
-            start += [rf"\caption{{{title}}}", rf"\label{{tab:{leaderboard.suite.name}-{number}}}"]
+            start += [rf"\caption{{{escaped(title)}}}", rf"\label{{tab:{label}}}"]
         yield "\n".join([*start, *(item.text for item in content), r"\end{table}"])
 
 
@@ -163,23 +196,34 @@ def _panels(grid: Grid, *, won: bool) -> Iterator[_Item]:
         if not columns:
             continue
         columns = columns if 1 in columns else [1, *columns]
-        room = _PAGE_LINES - 4
-        chunk: list[str] = []
-        height = 0
-        for number, row in enumerate(grid.rows):
-            lines = ceil(len(row[1]) / _NAME_LETTERS)
-            if height + lines > room:
-                yield _tabular(grid, columns, chunk, height)
-                chunk, height = [], 0
-            chunk.append(_row(row, columns, bold=won and number == 0))
-            height += lines
-        yield _tabular(grid, columns, chunk, height)
+        yield from _tabulars(grid, columns, won=won)
+
+
+def _sheet(sheet: Sheet) -> Iterator[_Item]:
+    """Lay out a table of its own: title, columns, footnotes."""
+    yield _note(sheet.title, r"\medskip\itshape")
+    yield from _tabulars(sheet.grid, range(len(sheet.grid.header)), won=False)
+    yield from (_note(text) for text in sheet.notes)
+
+
+def _tabulars(grid: Grid, columns: Sequence[int], *, won: bool) -> Iterator[_Item]:
+    """Cut these columns of a grid into tables that are no longer than a page."""
+    chunk: list[str] = []
+    height = 0
+    for number, row in enumerate(grid.rows):
+        lines = max(ceil(len(row[index]) / _NAME_LETTERS) for index in columns)
+        if height + lines > _PAGE_LINES - 4:
+            yield _tabular(grid, columns, chunk, height)
+            chunk, height = [], 0
+        chunk.append(_row(row, columns, grid.left, bold=won and number == 0))
+        height += lines
+    yield _tabular(grid, columns, chunk, height)
 
 
 def _tabular(grid: Grid, columns: Sequence[int], rows: Sequence[str], height: int) -> _Item:
-    long = any(len(row[1]) > _NAME_LETTERS for row in grid.rows)
-    name = r">{\raggedright\arraybackslash}p{0.33\linewidth}" if long else "l"
-    kinds = "".join(name if index == 1 else "l" if index in grid.left else "r" for index in columns)
+    long = {index for index in grid.left if any(len(row[index]) > _NAME_LETTERS for row in grid.rows)}
+    name = r">{\raggedright\arraybackslash}p{0.33\linewidth}"
+    kinds = "".join(name if index in long else "l" if index in grid.left else "r" for index in columns)
     titles = " & ".join(escaped(grid.header[index]) for index in columns)
     lines = [
         # what is wider than the page is made smaller
@@ -195,17 +239,17 @@ def _tabular(grid: Grid, columns: Sequence[int], rows: Sequence[str], height: in
     return _Item("\n".join(lines), height + 4)
 
 
-def _row(row: Sequence[str], columns: Sequence[int], *, bold: bool) -> str:
-    cells = [escaped(row[index], breakable=index == 1) for index in columns]
+def _row(row: Sequence[str], columns: Sequence[int], words: Collection[int], *, bold: bool) -> str:
+    cells = [escaped(row[index], breakable=index in words) for index in columns]
     if bold:  # the name, and in the first panel the figure that ranks, which follows the four columns of words
         strong = {1, 4} if 0 in columns else {1}
         cells = [rf"\textbf{{{cell}}}" if index in strong else cell for index, cell in zip(columns, cells, strict=True)]
     return " & ".join(cells) + r" \\"
 
 
-def _note(text: str) -> _Item:
+def _note(text: str, style: str = "") -> _Item:
     return _Item(
-        rf"\parbox{{\linewidth}}{{\raggedright\footnotesize {escaped(text, breakable=True)}}}\par",
+        rf"\parbox{{\linewidth}}{{\raggedright\footnotesize{style} {escaped(text, breakable=True)}}}\par",
         ceil(len(text) / _NOTE_LETTERS),
     )
 

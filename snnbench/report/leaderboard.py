@@ -131,7 +131,7 @@ class Leaderboard:
                 yield Text()
                 yield from rich_sheet(sheet, options.max_width)
             yield Text()
-        for sheet in (sheet for over in self.over_tasks for sheet in tasks.sheets(over, KEY_DIGITS)):
+        for sheet in (sheet for over in self.over_tasks for sheet in tasks.sheets(over)):
             yield from rich_sheet(sheet, options.max_width)
             yield Text()
         yield from map(Text, self.explanation())

@@ -24,8 +24,7 @@ from snnbench.records.statistics import mean, t_interval
 from snnbench.report.curves import Arrays
 from snnbench.report.leaderboard import caption
 from snnbench.report.rows import Block, Row, block_digest
-from snnbench.report.tables import NOTHING, Grid, Sheet, short
-from snnbench.rule import RuleInfo
+from snnbench.report.tables import NOTHING, Grid, Sheet, escaped, markdown_sheet, short
 from snnbench.suite.plan import row_names
 from snnbench.types import Trial
 
@@ -51,7 +50,11 @@ class Course(NamedTuple):
         """Interpolate in the logarithm of operations; None outside of what was measured."""
         if not self.operations[0] <= operations <= self.operations[-1]:
             return None
-        return float(np.interp(math.log(operations), np.log(self.operations), self.accuracy))
+        return float(self.accuracies_at(np.array(operations)))
+
+    def accuracies_at(self, operations: np.ndarray) -> np.ndarray:
+        """Interpolate between points that were measured."""
+        return np.interp(np.log(operations), np.log(self.operations), self.accuracy)
 
     def operations_at(self, accuracy: float) -> float | None:
         """Return the fewest operations that reach an accuracy; None if it is never, or from the first point on."""
@@ -171,11 +174,6 @@ def operating_points(blocks: Iterable[Block], arrays: Arrays, knobs: Knobs) -> t
     for block in blocks:
         sets.setdefault(block_digest(_without_steps(block.trial)), []).append(block)
     return tuple(filter(None, (_collected(together, arrays, knobs) for together in sets.values())))
-
-
-def knobs_of(rules: Mapping[str, RuleInfo]) -> Knobs:
-    """Return which knob each rule has."""
-    return {name: info.knob for name, info in rules.items()}
 
 
 def _collected(blocks: Sequence[Block], arrays: Arrays, knobs: Knobs) -> OperatingPoints | None:
@@ -385,6 +383,12 @@ def _cell(reading: Reading, write: Callable[[float], str]) -> str:
     if reading.low is None or reading.high is None:
         return write(reading.value)
     return f"{write(reading.value)} ({write(reading.low)} to {write(reading.high)})"
+
+
+def to_markdown(suite: str, sets: Iterable[OperatingPoints]) -> str:
+    """Write every table in Markdown, with all keys."""
+    tables = [markdown_sheet(sheet, 2) for found in sets for sheet in sheets(found)]
+    return "\n\n".join([f"# {escaped(suite)}: operating points", *tables]) + "\n"
 
 
 def records(suite: str, sets: Iterable[OperatingPoints]) -> list[dict[str, Any]]:

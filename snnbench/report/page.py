@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from snnbench import __version__
 from snnbench.records.frame import flatten
+from snnbench.report import operating, tasks
 from snnbench.report.leaderboard import Leaderboard, caption, shown
+from snnbench.report.operating import OperatingPoints
 from snnbench.report.rows import Block, Row
-from snnbench.rule import RuleInfo
+from snnbench.rule import Rule
+from snnbench.suite.tuning import Range
 from snnbench.types import Result
 
 if TYPE_CHECKING:
@@ -35,13 +38,19 @@ class _Line(NamedTuple):
     details: tuple[str, ...] = ()
 
 
-def to_html(leaderboard: Leaderboard, drawings: Sequence[Sequence[Drawing]], rules: Mapping[str, RuleInfo]) -> str:
+def to_html(
+    leaderboard: Leaderboard,
+    drawings: Sequence[tuple[str, Sequence[Drawing]]],
+    points: Sequence[OperatingPoints],
+    rules: Mapping[str, type[Rule]],
+) -> str:
     """Write the page.
 
     Args:
         leaderboard: what is shown.
-        drawings: figures of each block.
-        rules: what the rules say about themselves, by name.
+        drawings: figures, under the titles that they are chosen by.
+        points: accuracies at equal operations.
+        rules: the rules by name: what they say about themselves, and their parameters.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
@@ -53,13 +62,19 @@ def to_html(leaderboard: Leaderboard, drawings: Sequence[Sequence[Drawing]], rul
             "rows": _view(leaderboard.blocks, [_row_lines(leaderboard, block) for block in leaderboard.blocks]),
             "results": _view(leaderboard.blocks, [_result_lines(leaderboard, block) for block in leaderboard.blocks]),
         },
-        "figures": [[_figure(drawing) for drawing in found] for found in drawings],
+        "figures": [[_figure(drawing) for drawing in found] for _, found in drawings],
     }
     trials = [row.trials[0] for block in leaderboard.blocks for row in block.rows]
     return environment.from_string(template).render(
         suite=leaderboard.suite,
         explanation=list(leaderboard.explanation()),
-        blocks=[(caption(block.trial), list(leaderboard.notes(block))) for block in leaderboard.blocks],
+        blocks=[
+            (caption(block.trial), list(leaderboard.notes(block)), leaderboard.sheets(block))
+            for block in leaderboard.blocks
+        ],
+        scenes=[title for title, _ in drawings],
+        tasks=[sheet for over in leaderboard.over_tasks for sheet in tasks.sheets(over)],
+        operating=[sheet for found in points for sheet in operating.sheets(found)],
         rule_names=sorted({trial.rule for trial in trials}),
         datasets=sorted({trial.task.dataset for trial in trials}),
         sections=_sections(leaderboard, rules),
@@ -118,7 +133,7 @@ def _view(blocks: Sequence[Block], found: Sequence[Sequence[_Line]]) -> dict[str
 
 
 def _row_lines(leaderboard: Leaderboard, block: Block) -> list[_Line]:
-    grid = leaderboard.grid(block)
+    grid, intervals = leaderboard.grid(block), leaderboard.intervals(block)
     lines = []
     for place, (row, texts) in enumerate(zip(block.rows, grid.rows, strict=True)):
         values: dict[str, float | None] = {"#": row.rank, "done": row.n_done}
@@ -126,7 +141,7 @@ def _row_lines(leaderboard: Leaderboard, block: Block) -> list[_Line]:
             estimate = row.estimates.get(column.metric)
             values[column.title] = estimate and estimate.mean * column.scale
             if column.metric == leaderboard.ranked_by:
-                values["95 % t-interval"] = estimate and estimate.low
+                values |= {title: ends[0] if (ends := found[place]) else None for title, found in intervals.items()}
         details = (
             f"parameters: {_parameters(row)}",
             *(f"seed {', '.join(seeds)} {reason}" for reason, seeds in row.reasons.items()),
@@ -191,7 +206,7 @@ def _figure(drawing: Drawing) -> dict[str, Any]:
 # --- a section a rule ------------------------------------------------------------------------------------------------
 
 
-def _sections(leaderboard: Leaderboard, rules: Mapping[str, RuleInfo]) -> list[dict[str, Any]]:
+def _sections(leaderboard: Leaderboard, rules: Mapping[str, type[Rule]]) -> list[dict[str, Any]]:
     rows: dict[str, list[tuple[Block, Row]]] = {}
     for block in leaderboard.blocks:
         for row in block.rows:
@@ -199,8 +214,9 @@ def _sections(leaderboard: Leaderboard, rules: Mapping[str, RuleInfo]) -> list[d
     return [
         {
             "name": name,
-            "info": rules.get(name),
-            "link": name in rules and rules[name].url.startswith(("https://", "http://")),
+            "info": rules[name].info if name in rules else None,
+            "link": name in rules and rules[name].info.url.startswith(("https://", "http://")),
+            "searched": _searched(rules[name]) if name in rules else {},
             "origins": sorted(_origins(result for _, row in found for result in row.results)),
             "statuses": _statuses(row for _, row in found),
             "protocols": list(dict.fromkeys((caption(block.trial), row.readout) for block, row in found)),
@@ -213,6 +229,12 @@ def _sections(leaderboard: Leaderboard, rules: Mapping[str, RuleInfo]) -> list[d
         }
         for name, found in sorted(rows.items())
     ]
+
+
+def _searched(rule: type[Rule]) -> dict[str, str]:
+    """Where equal tuning looks for each parameter that it searches."""
+    fields = rule.Params.model_json_schema().get("properties", {})
+    return {name: str(Range(**field["tunable"])) for name, field in fields.items() if "tunable" in field}
 
 
 def _origins(results: Iterable[Result]) -> set[str]:

@@ -179,13 +179,8 @@ def _scores(row: Row, metric: str) -> list[float]:
 # --- as tables -------------------------------------------------------------------------------------------------------
 
 
-def sheets(over: OverTasks, key_digits: int | None = None) -> list[Sheet]:
-    """Lay out a comparison over tasks as two tables: of rules, and of pairs of rules.
-
-    Args:
-        over: the comparison.
-        key_digits: how much of a result's key is said; None: all.
-    """
+def sheets(over: OverTasks) -> list[Sheet]:
+    """Lay out a comparison over tasks as two tables: of rules, and of pairs of rules."""
     mean_ranks = [NOTHING] * len(over.contenders) if over.ranks is None else [f"{r:.2f}" for r in over.ranks.mean_ranks]
     rules = [
         (each.name, str(each.scores.size), *_numbers(each.middle), rank)
@@ -203,7 +198,7 @@ def sheets(over: OverTasks, key_digits: int | None = None) -> list[Sheet]:
         *listed(f"profiles have no band: {each.reason}" if each.reason else "" for each in profiles),
         *_ranked(over.ranks),
         *over.left_out,
-        *(f"{each.name}: results {' '.join(key[:key_digits] for key in each.keys)}" for each in over.contenders),
+        "The results behind a rule are those of its rows above; over-tasks.csv names them.",
     )
     header = ("trials", "failed %")
     return [

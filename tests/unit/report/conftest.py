@@ -20,6 +20,7 @@ def made_result(rule: str, dataset: str, seed: int, accuracy: float, sops: float
         "test_accuracy": accuracy,
         "test_accuracy_last_epoch": accuracy - 0.01,
         "sops_per_sample": sops,
+        "macs_per_sample": 0.0,
         "spikes_per_sample": sops / 10,
         "spikes_per_layer": {"layer1": sops / 20, "output": sops / 20},
         "decision_latency_ms": 2.0 + seed / 10,
@@ -30,10 +31,11 @@ def made_result(rule: str, dataset: str, seed: int, accuracy: float, sops: float
     return Result(trial.key, "code", "done", trial, metrics=metrics, provenance=facts)
 
 
-def made_arrays(accuracy: float) -> dict[str, np.ndarray]:
+def made_arrays(accuracy: float, sops: float) -> dict[str, np.ndarray]:
     return {
         "times_ms": np.array([1.0, 2.0, 3.0, 4.0]),
         "accuracy_over_time": accuracy * np.array([0.2, 0.6, 0.96, 1.0]),
+        "sops_over_time": sops * np.array([0.1, 0.4, 0.7, 1.0]),
         "evaluated_epochs": np.arange(3),
         "epoch_validation_accuracy": accuracy * np.array([0.5, 0.9, 1.0]),
     }
@@ -59,7 +61,7 @@ def make_board() -> Callable[..., tuple[Leaderboard, dict[str, dict[str, np.ndar
                     accuracy = 0.95 - 0.9 * place / len(rules) + seed / 1000
                     result = made_result(rule, dataset, seed, accuracy, 1000.0 * (len(rules) - place) + seed)
                     results.append(result)
-                    arrays[result.key] = made_arrays(accuracy)
+                    arrays[result.key] = made_arrays(accuracy, result.metrics["sops_per_sample"])
         planned = [Planned(result.trial, result.trial.rule, "cached", "code", result=result) for result in results]
         if failures:
             lost = made_result(rules[-1], datasets[0], n_seeds, 0.5, 1.0).trial

@@ -10,7 +10,8 @@ import pytest
 
 from snnbench import UsageError
 from snnbench.report.curves import Cloud, clouds, curves, front, layers
-from snnbench.report.figures import MOST_ROWS, draw_block, save
+from snnbench.report.figures import MOST_RASTERS, MOST_ROWS, draw_block, draw_operating, draw_profiles, save
+from snnbench.report.operating import operating_points
 
 
 @pytest.fixture
@@ -138,6 +139,75 @@ def test_of_many_rows_the_first_are_drawn(make_board):
     for drawing in draw_block(leaderboard, leaderboard.blocks[0], arrays):
         assert len({key for point in drawing.points for key in point.keys}) == MOST_ROWS
         assert drawing.title.endswith(f"the first {MOST_ROWS} of {MOST_ROWS + 5} rows")
+
+
+RASTER = {
+    "times_ms": np.array([1.0, 2.0]),
+    "predictions": np.array([3]),
+    "labels": np.array([5]),
+    "raster_ms/layer1": np.array([1.0, 2.0, 2.0]),
+    "raster_neuron/layer1": np.array([4, 0, 7]),
+    "raster_spikes/layer1": np.array([1, -1, 2]),
+    "raster_total/layer1": np.array(9),
+    "spikes_per_neuron/layer1": np.zeros(8),
+}
+
+
+def test_the_first_sample_is_drawn_layer_by_layer_for_the_first_rows(make_board):
+    rules = [f"rule{number}" for number in range(MOST_RASTERS + 1)]
+    leaderboard, arrays = make_board(rules, n_seeds=2)
+    for key in arrays:
+        arrays[key] |= RASTER
+    *_, drawing = draw_block(leaderboard, leaderboard.blocks[0], arrays)
+    rows = leaderboard.blocks[0].rows
+    assert (drawing.name, drawing.keys) == ("rasters", [row.keys[0] for row in rows[:MOST_RASTERS]])
+    assert drawing.points[1].text == "rule1, seed 0, layer1: 9 spikes"
+    assert (drawing.points[1].x, drawing.points[1].y, drawing.points[1].panel) == (1.0, 4.0, 1)
+    assert len(drawing.figure.axes) == MOST_RASTERS
+    axes = drawing.figure.axes[0]
+    assert axes.get_title(loc="left") == "layer1: 9 spikes, of which the first 4 are drawn"
+    marks = [tuple(place) for found in axes.collections for place in found.get_offsets()]
+    assert sorted(marks) == [(1.0, 4.0), (2.0, 0.0), (2.0, 7.0)]
+    assert b"class 5: answer 3" in save(drawing.figure, "svg")
+
+
+def test_operating_points_are_drawn_as_the_tables_read_them(make_board):
+    leaderboard, arrays = make_board(["a", "b"])
+    (found,) = operating_points(leaderboard.blocks, arrays, {})
+    drawing = draw_operating(found)
+    texts = [point.text for point in drawing.points]
+    assert texts[0] == "a: 95.10 % at its end, 2k operations"
+    level = found.levels[1]
+    reading = found.curves[0].accuracy_at(level).value
+    (point,) = (point for point in drawing.points if point.x == level and point.text.startswith("a, "))
+    assert point.y == pytest.approx(100 * (1 - reading))
+    (axes,) = drawing.figure.axes
+    line = axes.get_lines()[0]
+    low, high = found.curves[0].operations
+    assert (line.get_xdata()[0], line.get_xdata()[-1]) == pytest.approx((low, high))
+    assert np.interp(np.log(level), np.log(line.get_xdata()), line.get_ydata()) == pytest.approx(point.y, rel=1e-2)
+    assert axes.yaxis_inverted()
+    assert set(drawing.keys) == set(arrays)
+
+
+def test_a_knob_is_one_line_through_its_rows(make_board):
+    leaderboard, arrays = make_board(["a", "b"], n_seeds=1)
+    (found,) = operating_points(leaderboard.blocks, arrays, {})
+    knob = found.curves[0]._replace(through="l1 = 0, 1")
+    found = found._replace(curves=(knob, *found.curves))
+    drawing = draw_operating(found)
+    names = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
+    assert names == ["a, l1 = 0, 1", "b"], "the rows of a knob have its colour, and no entry of their own"
+
+
+def test_profiles_are_drawn_with_their_tasks(make_board):
+    leaderboard, _ = make_board(["a", "b"], datasets=["u", "v"])
+    (over,) = leaderboard.over_tasks
+    drawing = draw_profiles(over)
+    assert drawing.title == "Performance profiles. Over 2 tasks: u, v"
+    text = {point.text for point in drawing.points}
+    assert {"a: 100.0% of its trials are above 94%", "a: 0.0% of its trials are above 96%"} <= text
+    assert drawing.figure.axes[0].get_lines()[0].get_ydata()[0] == 100
 
 
 def test_a_block_without_results_has_no_figures(make_board):

@@ -1,19 +1,11 @@
-"""Accuracy over a parameter and over operations: what is collected, and that it is drawn."""
+"""Accuracy over a parameter: what is collected, and that it is drawn."""
 
 import math
-from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from snnbench import UsageError
-from snnbench.report.figures import (
-    accuracy_over,
-    draw_accuracy_over,
-    draw_early_guesses,
-    early_guesses,
-    guesses_table,
-)
+from snnbench.report.figures import accuracy_over, draw_accuracy_over
 from snnbench.types import Budget, Named, Result, Task, Trial
 
 
@@ -63,41 +55,3 @@ def test_means_are_lines_seeds_are_points_and_failures_are_crosses():
     assert sorted(points) == [(0.01, 70), (0.1, pytest.approx(60)), (0.1, 80), (0.1, 90), (1.0, 0)]
     assert axes.get_xscale() == "log"
     assert math.isclose(b.get_ydata()[0], 90)
-
-
-def guess(name, seed, accuracies, sops, macs):
-    arrays = {
-        "times_ms": np.array([1.0, 2.0]),
-        "accuracy_over_time": np.array(accuracies),
-        "sops_over_time": np.array(sops),
-    }
-    return name, replace(result("a", 0.1, seed, accuracy=0.5), metrics={"macs_per_sample": macs}), arrays
-
-
-GUESSES = [
-    guess("a", 0, [0.5, 0.9], [10.0, 20.0], 0.0),
-    guess("a", 1, [0.7, 0.8], [20.0, 40.0], 0.0),
-    guess("b", 0, [0.4, 0.4], [5.0, 10.0], 100.0),
-    ("b", result("b", 0.1), {}),
-]
-
-
-def test_early_guesses_are_means_over_the_seeds_that_are_done():
-    guesses = early_guesses(GUESSES)
-    assert {name: (found.accuracy.tolist(), found.operations.tolist()) for name, found in guesses.items()} == {
-        "a": (pytest.approx([0.6, 0.85]), [15.0, 30.0]),
-        "b": ([0.4, 0.4], [105.0, 110.0]),
-    }
-    table = guesses_table(guesses)
-    assert table.columns.tolist() == ["row", "times_ms", "accuracy", "operations"]
-    assert table.operations.tolist() == [15.0, 30.0, 105.0, 110.0]
-    figure = draw_early_guesses(guesses)
-    (axes,) = figure.axes
-    assert axes.get_lines()[0].get_ydata() == pytest.approx([40, 15]), "errors in percent"
-    assert [line.get_xdata().tolist() for line in axes.get_lines()] == [[15.0, 30.0], [105.0, 110.0]]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
-
-
-def test_no_guess_without_a_result_that_is_done():
-    with pytest.raises(UsageError, match="nothing to draw"):
-        early_guesses(GUESSES[3:])

@@ -46,8 +46,35 @@ def test_tables_draw_nothing(make_board):
 
 def test_figures_lie_in_their_folder_whatever_the_dataset_is_called(files):
     found = dict(files("png"))
-    assert list(found) == [f"figures/1-we-ird-x-1-{name}.png" for name in FIGURES]
+    assert list(found) == [
+        *(f"figures/1-we-ird-x-1-{name}.png" for name in FIGURES),
+        "figures/operating-points-1-we-ird-x-1.png",
+    ]
     assert all(content.startswith(b"\x89PNG") for content in found.values())
+
+
+def test_with_figures_the_tables_have_operating_points_too(files):
+    found = dict(files("csv", "md", "tex", "png"))
+    tables = [name for name in found if not name.startswith("figures/")]
+    assert tables == [
+        "leaderboard.csv",
+        "differences.csv",
+        "operating-points.csv",
+        "leaderboard.md",
+        "operating-points.md",
+        "leaderboard-tables.tex",
+        "operating-points.tex",
+        "leaderboard.tex",
+    ]
+    assert rb"\input{operating-points}" in found["leaderboard.tex"]
+    assert b"## Accuracy at equal operations: " in found["operating-points.md"]
+
+
+def test_several_tasks_have_a_table_and_a_figure(make_board):
+    leaderboard, arrays = make_board(["a", "b"], datasets=["u", "v"])
+    found = dict(written(leaderboard, ["csv", "png"], lambda result, names=None: arrays[result.key], {}))
+    assert b"interquartile_mean" in found["over-tasks.csv"]
+    assert "figures/profiles-1.png" in found
 
 
 def test_without_a_tex_the_figures_are_there_before_it_is_said(files, monkeypatch):
@@ -55,7 +82,7 @@ def test_without_a_tex_the_figures_are_there_before_it_is_said(files, monkeypatc
     found = []
     with pytest.raises(UsageError, match="no TeX is installed"):
         found.extend(files("pdf"))
-    assert [name for name, _ in found] == [f"figures/1-we-ird-x-1-{name}.pdf" for name in FIGURES]
+    assert [name for name, _ in found][:-1] == [f"figures/1-we-ird-x-1-{name}.pdf" for name in FIGURES]
 
 
 @pytest.mark.skipif(not any(map(shutil.which, ("pdflatex", "tectonic"))), reason="no TeX is installed")

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from snnbench import UsageError
 from snnbench.report import latex
-from snnbench.report.latex import DOCUMENT, TABLES, compile_pdf, document, escaped, to_latex
+from snnbench.report.latex import DOCUMENT, OPERATING_POINTS, TABLES, compile_pdf, document, escaped, to_latex
+from snnbench.report.operating import operating_points
+from snnbench.report.tables import Grid, Sheet
 
 NASTY = (
     "\\input{/etc/passwd}",
@@ -94,7 +96,9 @@ def test_a_block_is_a_table_that_names_its_results(make_board):
     leaderboard, arrays = make_board(["a_1", "b"], datasets=["digits", "moons"], failures="the loss is 100% nan")
     text = to_latex(leaderboard)
     assert text.count(r"\caption{") == text.count(r"\begin{table}") == 2
-    assert text.count(r"\begin{tabular}") == text.count(r"\toprule") == 6
+    panels, differences = 6, 1
+    assert text.count(r"\begin{tabular}") == text.count(r"\toprule") == panels + differences
+    assert r"a\_\allowbreak{}1 & b & +45.00 & 45.00 to 45.00" in text
     assert "95 \\% t-{}interval" in text
     assert "diverged: the loss is 100\\% nan" in text
     comments = " ".join(line for line in text.splitlines() if line.startswith("%"))
@@ -112,10 +116,29 @@ def test_a_long_block_is_cut_into_floats_of_a_page(make_board):
     assert all(len(re.findall(rf"\brule{number} &", text)) >= 3 for number in range(80))
 
 
+@given(st.text(min_size=1))
+@example(NASTY[4])
+@example("}\\end{table}")
+def test_tables_of_their_own_hold_any_text_as_text(text: str):
+    grid = Grid((text, "b"), [(text, "1")], frozenset({0}))
+    title, table, note = latex._sheet(Sheet(text, grid, (text,)))
+    head, body = re.search(r"\\toprule\n(.*) & b \\\\\n\\midrule\n(.*) & 1 \\\\\n", table.text).groups()
+    assert read(head) == read(body) == read(escaped(text))
+    box = re.compile(r"\\parbox\{\\linewidth\}\{\\raggedright\\footnotesize(?:\\medskip\\itshape)? (.*)\}\\par")
+    for item in (title, note):
+        assert read(box.fullmatch(item.text)[1]) == read(escaped(text))
+
+
 @needs_tex
 def test_tex_sets_the_tables(make_board):
-    leaderboard, _ = make_board([*NASTY, *(f"rule{number}" for number in range(60))], n_seeds=2, failures=NASTY[0])
-    files = {TABLES: to_latex(leaderboard).encode(), DOCUMENT: document().encode()}
+    leaderboard, arrays = make_board(
+        [*NASTY, *(f"rule{number}" for number in range(60))], n_seeds=2, datasets=NASTY[:2], failures=NASTY[0]
+    )
+    points = operating_points(leaderboard.blocks, arrays, {})
+    assert leaderboard.over_tasks
+    assert points
+    tables = {TABLES: to_latex(leaderboard), OPERATING_POINTS: latex.operating_points("made-up", points)}
+    files = {name: text.encode() for name, text in {**tables, DOCUMENT: document(tables)}.items()}
     pdf = compile_pdf(files)
     assert pdf.startswith(b"%PDF-")
     assert pdf == compile_pdf(files), "the same tables give the same bytes"
@@ -124,7 +147,7 @@ def test_tex_sets_the_tables(make_board):
 @needs_tex
 def test_what_tex_refuses_is_said():
     with pytest.raises(UsageError, match="Undefined control sequence"):
-        compile_pdf({DOCUMENT: document().encode(), TABLES: rb"\nosuchcommand"})
+        compile_pdf({DOCUMENT: document([TABLES]).encode(), TABLES: rb"\nosuchcommand"})
 
 
 def test_without_a_tex_it_is_said_what_to_install(monkeypatch):

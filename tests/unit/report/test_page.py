@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from snnbench.report.page import script_safe, to_html
-from snnbench.rule import RuleInfo
+from snnbench.rule import Rule, RuleInfo, RuleParams, tunable
 
 
 class Reader(HTMLParser):
@@ -38,8 +38,16 @@ def embedded(page: str):
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
 
 
-def info(name: str, **fields) -> RuleInfo:
-    return RuleInfo(name, "one line", ("direct",), ("count",), **fields)
+def rule(name: str, **fields) -> type[Rule]:
+    """A rule that only says what it is."""
+
+    class Described(Rule):
+        info = RuleInfo(name, "one line", ("direct",), ("count",), **fields)
+
+        class Params(RuleParams):
+            lr: float = tunable(0.01, low=0.001, high=0.1, log=True)
+
+    return Described
 
 
 TEXTS = st.text(st.characters(exclude_characters="\r\x00", exclude_categories=["Cs"]), min_size=1)
@@ -55,7 +63,9 @@ def test_json_cannot_leave_its_element(text: str):
 
 
 def test_any_name_is_text(make_board):
-    plain = Reader(to_html(make_board(["rule"], n_seeds=1, failures="why")[0], [[]], {"rule": info("rule")}))
+    plain = Reader(
+        to_html(make_board(["rule"], n_seeds=1, failures="why")[0], [("block", [])], [], {"rule": rule("rule")})
+    )
 
     @settings(max_examples=40, deadline=None)
     @given(TEXTS)
@@ -65,7 +75,7 @@ def test_any_name_is_text(make_board):
     @example("&lt;b&gt;")
     def check(text: str):
         leaderboard, _ = make_board([text], n_seeds=1, datasets=[text], failures=text)
-        page = to_html(leaderboard, [[]], {text: info(text, paper=text)})
+        page = to_html(leaderboard, [("block", [])], [], {text: rule(text, paper=text)})
         read = Reader(page)
         extra = {"dt": 1, "dd": 1}  # the citation
         for tag in {*plain.tags, *read.tags}:
@@ -81,10 +91,10 @@ def test_any_name_is_text(make_board):
 def test_a_rules_section_says_what_there_is_to_say(make_board):
     leaderboard, arrays = make_board(["a", "b"], datasets=["digits", "moons"], failures="the loss is nan")
     infos = {
-        "a": info("a", paper="Someone 2020", url="https://example.org/?a=1&b=2"),
-        "b": info("b", url="javascript:alert(1)"),
+        "a": rule("a", paper="Someone 2020", url="https://example.org/?a=1&b=2"),
+        "b": rule("b", url="javascript:alert(1)"),
     }
-    page = to_html(leaderboard, [[], []], infos)
+    page = to_html(leaderboard, [("one", []), ("two", [])], [], infos)
     read = Reader(page)
     text = " ".join(read.words)
     assert "Someone 2020" in text
@@ -103,7 +113,7 @@ def test_a_rules_section_says_what_there_is_to_say(make_board):
 
 
 def test_the_page_allows_its_own_script_only_and_no_request(make_board):
-    page = to_html(make_board(["a"])[0], [[]], {})
+    page = to_html(make_board(["a"])[0], [("block", [])], [], {})
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)[1]
     assert "default-src 'none'" in policy
     assert re.search(r"script-src 'sha256-[\w+/=]{44}';", policy)
@@ -112,7 +122,7 @@ def test_the_page_allows_its_own_script_only_and_no_request(make_board):
 
 def test_columns_of_several_blocks_are_merged_in_their_order(make_board):
     leaderboard, _ = make_board(["a", "b"], datasets=["digits", "moons"])
-    view = embedded(to_html(leaderboard, [[], []], {}))["views"]["rows"]
+    view = embedded(to_html(leaderboard, [("one", []), ("two", [])], [], {}))["views"]["rows"]
     titles = [column["title"] for column in view["columns"]]
     assert titles == list(leaderboard.grid(leaderboard.blocks[0]).header)
     line = view["blocks"][1]["lines"][0]

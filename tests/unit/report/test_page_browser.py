@@ -12,14 +12,23 @@ from typing import NamedTuple
 
 import pytest
 
-from snnbench.report.figures import draw_block
+from snnbench.report.figures import draw_block, draw_operating, draw_profiles
+from snnbench.report.leaderboard import caption
+from snnbench.report.operating import operating_points
 from snnbench.report.page import to_html
-from snnbench.rule import RuleInfo
+from snnbench.rule import Rule, RuleInfo
 
 logger = logging.getLogger(__name__)
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 
 NASTY = ("<script>alert(1)</script>", "\"quoted\" & 'so'", "</script><img src=x onerror=alert(2)>", "$x^2$", "_a")
+
+
+def rule(name: str) -> type[Rule]:
+    class Described(Rule):
+        info = RuleInfo(name, f"summary of {name}", ("direct",), ("count",), "Someone 2020", "javascript:alert(3)")
+
+    return Described
 
 
 class Opened(NamedTuple):
@@ -68,13 +77,18 @@ def opened(browser, path: Path) -> Iterator[Opened]:
 def write(make_board, tmp_path):
     def written(*arguments, draw: bool = True, **options) -> Path:
         leaderboard, arrays = make_board(*arguments, **options)
-        drawn = [list(draw_block(leaderboard, block, arrays)) if draw else [] for block in leaderboard.blocks]
-        rules = {
-            name: RuleInfo(name, f"summary of {name}", ("direct",), ("count",), "Someone 2020", "javascript:alert(3)")
-            for name in arguments[0]
-        }
+        points = operating_points(leaderboard.blocks, arrays, {})
+        drawn = [
+            (caption(block.trial), list(draw_block(leaderboard, block, arrays)) if draw else [])
+            for block in leaderboard.blocks
+        ]
+        if draw:
+            drawn += [(found.title, [draw_operating(found)]) for found in points]
+            drawn += [(over.title, [draw_profiles(over)]) for over in leaderboard.over_tasks]
         path = tmp_path / "leaderboard.html"
-        path.write_text(to_html(leaderboard, drawn, rules))
+        path.write_text(
+            to_html(leaderboard, drawn, points if draw else [], {name: rule(name) for name in arguments[0]})
+        )
         return path
 
     return written
