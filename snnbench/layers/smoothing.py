@@ -49,11 +49,14 @@ def weights_by_layer(graph: Graph, synapses: nn.ModuleList) -> dict[str, Tensor]
 
 
 def in_double(module: Module) -> Module:
-    """Return a copy in float64 that runs in plain torch and multiplies everywhere, whatever the density of spikes."""
+    """Return a copy in float64 that multiplies everywhere, whatever the density of spikes.
+
+    CUDA kernels do not take float64: where the module asks for them, the copy runs in plain torch.
+    """
     twin = copy.deepcopy(module).double()
     parts: Iterable[Any] = twin.modules()
     for part in parts:
-        if hasattr(part, "backend"):
+        if getattr(part, "backend", None) == "cuda":
             part.backend = "ref"
         if hasattr(part, "event_density"):
             part.event_density = 0.0

@@ -175,15 +175,24 @@ def test_weights_by_layer():
     assert list(learner.smoothed(0.1).gradients(spikes_batch())) == list(learner.weights)
 
 
-def test_the_copy_in_double_runs_in_plain_torch_and_reads_no_events():
-    learner = lif_learner("40", backend="cpu", event_density=1.0)
-    stack = learner.module.float()
+@pytest.mark.parametrize(("backend", "expected"), [("ref", "ref"), ("cpu", "cpu"), ("cuda", "ref")])
+def test_the_copy_in_double_reads_no_events_and_runs_on_what_takes_double(backend, expected):
+    stack = lif_learner("40", backend=backend, event_density=1.0).module.float()
     twin = in_double(stack)
-    assert stack.backend == stack.synapses[0].backend == "cpu"
-    assert twin.backend == twin.synapses[0].backend == "ref"
+    assert stack.backend == stack.synapses[0].backend == backend
+    assert twin.backend == twin.synapses[0].backend == expected
     assert (stack.event_density, twin.event_density) == (1.0, 0.0)
     assert {value.dtype for value in twin.parameters()} == {torch.float64}
     assert {value.dtype for value in stack.parameters()} == {torch.float32}
+
+
+def test_backends_have_one_reference():
+    batch = spikes_batch()
+    one, other = (
+        lif_learner("3c3p1-2a-6", backend=backend).smoothed(0.2).gradients(batch) for backend in ("ref", "cpu")
+    )
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=1e-10, atol=1e-12)
 
 
 def test_a_module_of_another_kind_says_that_it_has_no_reference():
