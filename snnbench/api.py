@@ -293,7 +293,7 @@ class _Run:
         def then(result: Result) -> list[Job]:
             item = known[result.key]
             assert item.study is not None
-            study = studies[item.study.id] = studies[item.study.id].with_result(result)
+            study = studies[item.study.id] = studies[item.study.id].with_results(result)
             _write_journal(self._store, self._suite.name)
             found = [new for new in next_trials(item, study) if new.trial.key not in known and wanted(new)]
             known.update((new.trial.key, new) for new in found)

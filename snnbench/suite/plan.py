@@ -242,7 +242,7 @@ def _lay_out(row: _Row, name: str, known: Iterable[Result], *, proposes: bool) -
     if row.study is None:
         yield from (Planned(trial, name, "run", row.code) for trial in row.trials)
         return
-    study = replace(row.study, results=tuple(known))
+    study = row.study.with_results(*known)
     following = study.following() if proposes else study.begun
     for tried in filter(None, (*study.attempts, following)):
         for trial in tried.trials:

@@ -133,7 +133,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Study:
-    """The tuning of a row. It changes nothing: ``with_result`` makes another.
+    """The tuning of a row. It never changes: ``with_results`` makes another.
 
     Attributes:
         trials: those of the defaults, one a member of the split.
@@ -141,7 +141,7 @@ class Study:
         fixed: those that the suite sets.
         space: those that are searched; where there are none, nothing is tuned.
         n_trials: how many attempts the study has when it is complete.
-        results: results of tuning trials, whichever study they belong to; no two of the same trial.
+        results: of its trials, no two of the same.
     """
 
     trials: tuple[Trial, ...]
@@ -192,10 +192,11 @@ class Study:
         """
         return None if self.complete else self.begun or self._attempt(len(self.attempts), self._proposal())
 
-    def with_result(self, result: Result) -> Study:
-        """Return the study with one result more, or with this in place of an older one of the same trial."""
-        others = (other for other in self.results if other.key != result.key)
-        return replace(self, results=(*others, result))
+    def with_results(self, *results: Result) -> Study:
+        """Return the study with those results that are its own, in place of older ones of the same trials."""
+        firsts = {trial.key for trial in self.trials}
+        own = (result for result in results if result.key in firsts or _note(result).get("study") == self.id)
+        return replace(self, results=tuple({result.key: result for result in (*self.results, *own)}.values()))
 
     def params(self, searched: Mapping[str, float]) -> dict[str, Any]:
         """Return all parameters, as if the suite had set those that are searched to these values."""
@@ -217,15 +218,11 @@ class Study:
         """The attempt of this number, as results tell it; of several, as after a change of code, the latest."""
         if number == 0:
             return self._attempt(0, {name: self.trials[0].params[name] for name in self.space})
-        noted = [result for result in self.results if self._is_of(number, result)]
+        noted = [result for result in self.results if _note(result) == self.note(number)[_NOTE]]
         if not noted:
             return None
         params = _latest(noted).trial.params
         return self._attempt(number, {name: params[name] for name in self.space})
-
-    def _is_of(self, number: int, result: Result) -> bool:
-        note = _note(result)
-        return note.get("study") == self.id and note["number"] == number
 
     def _proposal(self) -> dict[str, float]:
         require_optuna()

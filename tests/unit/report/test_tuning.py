@@ -39,7 +39,7 @@ def study_of(rule: str, outcomes: list[float | str], n_trials: int = 4, **fixed:
         metrics = {"validation_accuracy": None if isinstance(outcome, str) else outcome, "train_s": 2.0}
         (of_trial,) = following.trials
         note = study.note(following.number)
-        study = study.with_result(Result(of_trial.key, "code", status, of_trial, "why", metrics, provenance=note))
+        study = study.with_results(Result(of_trial.key, "code", status, of_trial, "why", metrics, provenance=note))
     return study
 
 

@@ -53,7 +53,7 @@ def ended(study: Study, attempt: Attempt, score: float | Status, *, member: int 
 
 def carried_out(study: Study, score: Score) -> Study:
     while attempt := study.following():
-        study = study.with_result(ended(study, attempt, score(dict(attempt.params))))
+        study = study.with_results(ended(study, attempt, score(dict(attempt.params))))
     return study
 
 
@@ -161,7 +161,7 @@ def test_studies_of_a_split_and_of_one_of_its_members_share_no_trial_but_the_def
         while attempt := study.following():
             results += [ended(study, attempt, 0.5, member=member) for member in range(len(attempt.trials))]
             for result in results:
-                study = study.with_result(result)
+                study = study.with_results(result)
         assert len(study.attempts) == 3
     of_part = {trial.key for attempt in study.attempts for trial in attempt.trials}
     again = replace(whole, results=tuple({result.key: result for result in results}.values()))
@@ -215,7 +215,7 @@ def test_the_test_samples_choose_nothing():
     for validation, test in ((0.5, 0.1), (0.4, 0.9), (0.3, 1.0)):
         attempt = study.following()
         assert attempt is not None
-        study = study.with_result(ended(study, attempt, validation, test=test))
+        study = study.with_results(ended(study, attempt, validation, test=test))
     assert study.best == study.attempts[0]
 
 
@@ -224,15 +224,15 @@ def test_of_a_split_with_members_the_mean_counts_and_all_of_them_have_to_end():
     first = study.following()
     assert first is not None
     assert [trial.task.split for trial in first.trials] == ["kfold-2:0", "kfold-2:1"]
-    half = study.with_result(ended(study, first, 0.2))
+    half = study.with_results(ended(study, first, 0.2))
     assert half.attempts == ()
     again = half.following()
     assert again is not None
     assert (again.params, len(again.results)) == (first.params, 1)
-    whole = half.with_result(ended(half, first, 0.6, member=1))
+    whole = half.with_results(ended(half, first, 0.6, member=1))
     assert [attempt.score for attempt in whole.attempts] == [pytest.approx(0.4)]
     assert whole.train_s == 4.0
-    failed = half.with_result(ended(half, first, "diverged", member=1))
+    failed = half.with_results(ended(half, first, "diverged", member=1))
     assert (failed.attempts[0].score, failed.attempts[0].status) == (None, "diverged")
 
 
@@ -241,10 +241,10 @@ def test_what_was_cut_off_is_tried_again_with_the_same_parameters(monkeypatch):
     for _ in range(2):
         attempt = study.following()
         assert attempt is not None
-        study = study.with_result(ended(study, attempt, 0.5))
+        study = study.with_results(ended(study, attempt, 0.5))
     third = study.following()
     assert third is not None
-    cut_off = study.with_result(ended(study, third, "crashed"))
+    cut_off = study.with_results(ended(study, third, "crashed"))
     monkeypatch.setattr(Study, "_proposal", lambda self: pytest.fail("another version of Optuna would say otherwise"))
     assert len(cut_off.attempts) == 2
     again = cut_off.following()
@@ -291,7 +291,7 @@ def test_to_propose_without_optuna_is_an_error_that_says_what_to_install(no_optu
     study = make_study(2)
     first = study.following()
     assert first is not None
-    study = study.with_result(ended(study, first, 0.5))
+    study = study.with_results(ended(study, first, 0.5))
     with pytest.raises(UsageError, match="tuning needs Optuna") as caught:
         study.following()
     assert caught.value.hint == 'pip install "snnbench[hpo]"'
