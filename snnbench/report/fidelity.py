@@ -121,8 +121,8 @@ def to_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def sheets(frame: pd.DataFrame) -> list[Sheet]:
     """Sum a table up: a sheet for each task, network and state, in them a line for each row of the suite.
 
-    Cosines are those of the first layer, whose gradient has come through all others; medians over the seeds that have
-    one.
+    Cosines are those of the first layer that learns, whose gradient has come through all others; medians over the seeds
+    that have one.
     """
     found = []
     for (data, network, n_steps, state), block in _grouped(frame, ["data", "network", "n_steps", "state"]):
@@ -139,7 +139,7 @@ def _grid(measured: pd.DataFrame) -> Grid:
     header = ("rule", "reference", "seeds", "rate %", *titles, "norm ratio", "same sign %", "checked to")
     rows = []
     for (name, reference), own in _grouped(measured, ["name", "reference"]):
-        first = own[own["depth"] == 1]
+        first = own[own["depth"] == own["depth"].min()]
         exact = [first[first["width"].isna()]] if titles[0] == "exact" else []
         parts = [*exact, *(first[first["width"] == width] for width in widths)]
         there = [part for part in parts if len(part)]
@@ -150,7 +150,7 @@ def _grid(measured: pd.DataFrame) -> Grid:
                 reference,
                 str(own["seed"].nunique()),
                 _median(own[own["layer"] != "output"].groupby("seed")["rate"].mean(), ".1f", 100),
-                *(_median(part["cosine"]) for part in parts),
+                *(_median(part["cosine"], ".3f") for part in parts),
                 _median(middle["norm_ratio"], ".3g"),
                 _median(middle["sign_agreement"], ".0f", 100),
                 f"{own['check_deviation'].max():.0e}" if own["check_deviation"].notna().any() else NOTHING,
@@ -164,7 +164,7 @@ def _widths(measured: pd.DataFrame) -> np.ndarray:
     return np.sort(measured["width"].dropna().unique())
 
 
-def _median(values: Iterable[float], form: str = ".2f", factor: float = 1.0) -> str:
+def _median(values: Iterable[float], form: str, factor: float = 1.0) -> str:
     """Write a median, and of how many values it is if some are missing."""
     given = np.array(list(values), dtype=float)
     there = given[~np.isnan(given)]
@@ -186,10 +186,11 @@ def _notes(block: pd.DataFrame) -> tuple[str, ...]:
 
 
 EXPLANATION = (
-    "Cosine of the angle between a rule's gradient of the first layer's weights and a reference: the exact one of spike"
+    "Cosine of the angle between a rule's gradient of its first layer's weights and a reference: the exact one of spike"
     " times, or that of the same network with sigmoids in place of steps, their width in thresholds. Norm ratio and"
     " share of the same sign are those at the middle width; references were checked by central differences, to the"
-    " share given. Medians over seeds. All layers and measures:"
+    " share given; the rate is that of hidden layers, spikes per neuron and step. Medians over seeds. All layers and"
+    " measures:"
 )
 """What the sheets show, to be followed by the path of the table."""
 
@@ -219,6 +220,7 @@ def draw(frame: pd.DataFrame) -> Figure | None:
     rows = list(_grouped(measured, ["state", "variant"]))
     blocks = [place for place, _ in _grouped(measured, ["data", "network", "n_steps"])]
     middle = _middle_width(measured)
+    rates_shown = False
     figure = Figure(
         figsize=(2.2 + 2.3 * (len(blocks) + 1), 1.3 + 2.3 * len(rows) + 0.2 * len(names) / 3), layout="constrained"
     )
@@ -227,7 +229,7 @@ def draw(frame: pd.DataFrame) -> Figure | None:
         of_block = dict(iter(_grouped(part, ["data", "network", "n_steps"])))
         for axes, place in zip(line, blocks, strict=False):
             own = of_block.get(place, part[:0])
-            _draw_over_layers(axes, own[own["width"].isna() | (own["width"] == middle)], looks)
+            rates_shown |= _draw_over_layers(axes, own[own["width"].isna() | (own["width"] == middle)], looks)
         last = of_block.get(blocks[-1], part[:0])
         _draw_over_widths(line[-1], last[last["depth"] == 1], looks)
         said = (variant, state if measured["state"].nunique() > 1 else "", "cosine")
@@ -236,8 +238,9 @@ def draw(frame: pd.DataFrame) -> Figure | None:
         axes.set_title(f"{data}, T = {n_steps}\n{network or 'no hidden layer'}", fontsize="small", parse_math=False)
     panels[0][-1].set_title(f"first layer of\n{blocks[-1][1]}", fontsize="small", parse_math=False)
     for axes in panels[-1][:-1]:
-        at = "" if np.isnan(middle) else f"; at width {middle:g}"
-        axes.set_xlabel(f"layer, with its spikes per neuron and step{at}", fontsize="x-small")
+        rates = " (and spikes per neuron and step)" if rates_shown else ""
+        at = "" if np.isnan(middle) else f", at width {middle:g}"
+        axes.set_xlabel(f"layer{rates}{at}", fontsize="x-small")
     panels[-1][-1].set_xlabel("width of the sigmoid, thresholds", fontsize="x-small")
     name_rows(figure, names, looks, line=True, columns=3)
     return figure
@@ -256,11 +259,11 @@ def _middle_width(measured: pd.DataFrame) -> float:
     return float(widths[len(widths) // 2]) if len(widths) else float("nan")
 
 
-def _draw_over_layers(axes: Axes, part: pd.DataFrame, looks: Mapping[str, Any]) -> None:
-    """Cosine over the depth of layers; below each its rate, where all lines have the same."""
+def _draw_over_layers(axes: Axes, part: pd.DataFrame, looks: Mapping[str, Any]) -> bool:
+    """Draw cosines over layers; below each its rate, if all lines have the same, which is returned."""
     places = part.drop_duplicates("depth").sort_values("depth")
     _draw_lines(axes, part, "depth", looks)
-    same = part.groupby(["depth", "seed"])["rate"].nunique().max() == 1
+    same = bool(part.groupby(["depth", "seed"])["rate"].nunique().max() == 1)
     medians = part.groupby("depth")["rate"].median()
     labels = [
         f"{layer.removeprefix('layer')}" + (f"\n{100 * medians[depth]:.2g} %" if same else "")
@@ -268,6 +271,7 @@ def _draw_over_layers(axes: Axes, part: pd.DataFrame, looks: Mapping[str, Any]) 
     ]
     axes.set_xticks(places["depth"].astype(int), labels, fontsize="x-small")
     axes.set_xlim(0.7, max(1, places["depth"].max() if len(places) else 1) + 0.3)
+    return same
 
 
 def _draw_over_widths(axes: Axes, part: pd.DataFrame, looks: Mapping[str, Any]) -> None:

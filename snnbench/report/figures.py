@@ -19,7 +19,7 @@ from snnbench.report.leaderboard import Leaderboard
 from snnbench.report.operating import OperatingPoints
 from snnbench.report.rows import ENERGY, Block, Row
 from snnbench.report.tables import short
-from snnbench.report.tasks import THRESHOLDS, OverTasks
+from snnbench.report.tasks import OverTasks
 from snnbench.report.tuning import Course, courses
 from snnbench.types import Result, Shape
 
@@ -467,14 +467,15 @@ def draw_profiles(over: OverTasks) -> Drawing:
     points = []
     for each in contenders:
         look, profile = looks[each.name], each.profile
-        axes.plot(100 * THRESHOLDS, 100 * profile.shares, look.line, color=look.color, marker=look.marker, markevery=10)
+        at = 100 * profile.thresholds
+        style: dict[str, Any] = {"color": look.color, "marker": look.marker, "markersize": 4, "markevery": 10}
+        axes.plot(at, 100 * profile.shares, look.line, drawstyle="steps-post", **style)
         if profile.low is not None and profile.high is not None:
-            axes.fill_between(
-                100 * THRESHOLDS, 100 * profile.low, 100 * profile.high, color=look.color, alpha=0.15, lw=0
-            )
+            ends = (100 * profile.low, 100 * profile.high)
+            axes.fill_between(at, *ends, step="post", color=look.color, alpha=0.15, lw=0)
         points += [
-            Point(100 * at, 100 * share, f"{each.name}: {share:.1%} of its trials are above {at:.0%}", each.keys)
-            for at, share in zip(THRESHOLDS.tolist(), profile.shares.tolist(), strict=True)
+            Point(accuracy, share, f"{each.name}: {share:.1f} % of its trials are above {accuracy:.4g} %", each.keys)
+            for accuracy, share in zip(at.tolist(), (100 * profile.shares).tolist(), strict=True)
         ]
     name_rows(figure, list(looks), looks, line=True)
     cut = f"; the first {MOST_ROWS} of {len(over.contenders)} rules" if len(over.contenders) > MOST_ROWS else ""

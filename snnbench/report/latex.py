@@ -202,8 +202,24 @@ def _panels(grid: Grid, *, won: bool) -> Iterator[_Item]:
 def _sheet(sheet: Sheet) -> Iterator[_Item]:
     """Lay out a table of its own: title, columns, footnotes."""
     yield _note(sheet.title, r"\medskip\itshape")
-    yield from _tabulars(sheet.grid, range(len(sheet.grid.header)), won=False)
+    for columns in _pieces(sheet.grid):
+        yield from _tabulars(sheet.grid, columns, won=False)
     yield from (_note(text) for text in sheet.notes)
+
+
+def _pieces(grid: Grid) -> list[list[int]]:
+    """Cut columns into pieces that need not be made much smaller; those that say what a row is are in each."""
+    widths = [
+        min(_NAME_LETTERS, max(len(line[index]) for line in (grid.header, *grid.rows)))
+        for index in range(len(grid.header))
+    ]
+    lead = list(range(grid.lead))
+    pieces = [lead.copy()]
+    for index in range(grid.lead, len(widths)):
+        if len(pieces[-1]) > grid.lead and sum(widths[other] + 2 for other in (*pieces[-1], index)) > _NOTE_LETTERS:
+            pieces.append(lead.copy())
+        pieces[-1].append(index)
+    return pieces
 
 
 def _tabulars(grid: Grid, columns: Sequence[int], *, won: bool) -> Iterator[_Item]:

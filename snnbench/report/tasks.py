@@ -26,8 +26,8 @@ from snnbench.report.rows import Block, Row
 from snnbench.report.tables import NOTHING, Grid, Sheet, counted, listed
 from snnbench.types import FAILED_STATUSES, Trial, digest
 
-THRESHOLDS = np.linspace(0, 1, 101)
-"""Accuracies at which profiles are read."""
+_N_THRESHOLDS = 101
+"""A profile is read at so many accuracies, from below the lowest to above the highest of all rules."""
 
 _DRAWS = 2_000_000
 """A bootstrap draws about this many trials, between a tenth of the usual number of resamples and all of them."""
@@ -43,7 +43,7 @@ class Contender(NamedTuple):
         keys: of its results.
         scores: ``[tasks, seeds]`` of the metric that ranks; NaN where the trial failed.
         middle: interquartile mean.
-        profile: share of its trials above each of ``THRESHOLDS``.
+        profile: share of its trials above each accuracy.
     """
 
     name: str
@@ -131,13 +131,17 @@ def _compared(together: Sequence[Sequence[tuple[Block, Row]]], metric: str) -> O
         return None
     shape = next(iter(scores.values())).shape
     resamples = int(np.clip(_DRAWS // (shape[0] * shape[1]), 1_000, 10_000))
+    every = np.round(np.concatenate([found.ravel() for found in scores.values()]), 9)
+    # whole steps of 5 %; a score of 0 is above none
+    low, high = (float(end) for end in (np.floor(np.nanmin(every) * 20), np.ceil(np.nanmax(every) * 20)))
+    thresholds = np.linspace(max(low - 1, 0) / 20, high / 20, _N_THRESHOLDS).tolist()
     contenders = [
         Contender(
             name,
             tuple(key for _, row in course for key in row.keys),
             scores[name],
             interquartile_mean(scores[name], rng, resamples=resamples),
-            performance_profile(scores[name], THRESHOLDS.tolist(), rng, resamples=resamples),
+            performance_profile(scores[name], thresholds, rng, resamples=resamples),
         )
         for course in together
         if (name := course[0][1].name) in scores

@@ -134,9 +134,9 @@ def test_sheets_by_hand():
         "reference": "smoothed",
         "seeds": "3",
         "rate %": "12.5",  # of hidden layers
-        "width 0.4": "0.50",
-        "width 0.2": "0.30",
-        "width 0.1": "0.20",
+        "width 0.4": "0.500",
+        "width 0.2": "0.300",
+        "width 0.1": "0.200",
         "norm ratio": "2",
         "same sign %": "75",
         "checked to": "3e-05",
@@ -151,14 +151,19 @@ def test_sheets_tell_what_is_missing_and_why():
         refused(),
     ]
     (sheet,) = sheets(to_frame(found))
-    assert cells(sheet, "a")["width 0.2"] == "0.25 (1/2)"
+    assert cells(sheet, "a")["width 0.2"] == "0.250 (1/2)"
     assert cells(sheet, "a")["exact"] == "-"
-    assert cells(sheet, "b")["exact"] == "1.00"
+    assert cells(sheet, "b")["exact"] == "0.999"
     assert cells(sheet, "b")["reference"] == "event-based"
     assert sheet.notes == (
         "a: layer1: the rule's gradient is zero everywhere (1 seed)",
         "c: not available: it has none",
     )
+
+
+def test_where_the_first_layer_does_not_learn_the_first_that_does_is_summed_up():
+    (sheet,) = sheets(to_frame([row(layer="output", cosine=0.25)]))
+    assert cells(sheet, "a")["width 0.2"] == "0.250"
 
 
 def test_a_sheet_for_each_network_and_state():

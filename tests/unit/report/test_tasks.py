@@ -66,9 +66,10 @@ def test_hand_worked():
     assert pair.probability.value == pytest.approx(0.5 * (3 / 4 + 1 / 4))
     assert pair.probability.failed_share == 1 / 8
     assert over.ranks is None
-    at_half = np.searchsorted(tasks.THRESHOLDS, 0.55)
-    assert a.profile.shares[at_half] == 0.5
+    assert a.profile.thresholds[[0, -1]].tolist() == pytest.approx([0.35, 0.9])
+    assert a.profile.shares[np.searchsorted(a.profile.thresholds, 0.55)] == 0.5
     assert a.profile.shares[0] == 0.75, "a failed trial is above no threshold"
+    assert a.profile.shares[-1] == 0
 
 
 def test_what_is_printed_names_failures_reasons_and_results():
