@@ -84,7 +84,7 @@ class LayerFidelity:
 
     Attributes:
         layer: name in the graph; ``<layer>.recurrent`` for the weights among a recurrent layer's own neurons.
-        depth: number of the layer among those whose weights learn, from 1 on.
+        depth: number of the layer among those with weights, from 1 on.
         reference: ``event-based`` or ``smoothed``.
         width: of the smoothed network's sigmoids, in thresholds; None where nothing is smoothed.
         agreement: of the two gradients.
@@ -228,7 +228,8 @@ class Subject:
         if self.weights is not None:
             learner.load_state_dict(safetensors.torch.load_file(self.weights))
         batch = next(setup.data.training_batches(0, setup.batch_size))
-        return list(measure(learner, batch, seed=self.item.trial.seed))
+        layers = [layer.name for layer in setup.graph.weighted]
+        return list(measure(learner, batch, layers=layers, seed=self.item.trial.seed))
 
 
 @functools.cache
@@ -244,7 +245,7 @@ def subjects(planned: Sequence[Planned], store: Store) -> Iterator[Subject]:
         planned: of a suite.
         store: what its results were compared with.
     """
-    for item in (item for item in planned if item.trial.phase == "final" and item.state != "wait"):
+    for item in (item for item in planned if item.trial.phase == "final"):
         yield Subject(item, "initial")
         weights = store.path(item.source, item.trial.key, "safetensors")
         if item.state == "cached" and weights.exists():
@@ -252,13 +253,20 @@ def subjects(planned: Sequence[Planned], store: Store) -> Iterator[Subject]:
 
 
 def measure(
-    learner: Any, batch: Batch, *, widths: Sequence[float] = WIDTHS, seed: int = 0, n_checked: int = N_CHECKED
+    learner: Any,
+    batch: Batch,
+    *,
+    layers: Sequence[str],
+    widths: Sequence[float] = WIDTHS,
+    seed: int = 0,
+    n_checked: int = N_CHECKED,
 ) -> Iterator[LayerFidelity]:
     """Hold a learner's gradients against its references.
 
     Args:
         learner: has ``gradients`` and one of ``exact`` and ``smoothed``; see ``snnbench.Learner``.
         batch: of training, with its classes.
+        layers: names of all layers with weights, in order.
         widths: of the smoothed networks, in thresholds.
         seed: of the choice of the weights that are checked.
         n_checked: weights of each layer for which the reference is checked.
@@ -286,12 +294,11 @@ def measure(
         with torch.no_grad():
             smooth = _double_counts(reference.spike_counts(double))
         generator = torch.Generator().manual_seed(derive_seed("fidelity", seed))
-        depths = {name: number for number, name in enumerate(dict.fromkeys(map(_layer, true)), start=1)}
         for name, gradient in true.items():
             layer = _layer(name)
             yield LayerFidelity(
                 layer=name,
-                depth=depths[layer],
+                depth=layers.index(layer) + 1,
                 reference="event-based" if width is None else "smoothed",
                 width=width,
                 agreement=agreement(of_rule[name], gradient),

@@ -39,6 +39,10 @@ def gradients(learner, batch):
     return torch.autograd.grad(learner.loss(batch), list(learner.module.parameters()))
 
 
+def fidelity(learner, batch, *widths):
+    return list(measure(learner, batch, layers=list(learner.weights), widths=widths))
+
+
 def test_there_is_a_rule_for_each_backward_pass():
     assert set(RULES) == {
         f"matched-{name}" for name in ("attached", "detached", "slayer", "spatial", "surrogate-only", "tssl-bp")
@@ -90,7 +94,7 @@ def test_surrogates_have_one_peak_and_one_area(make):
 
 
 def test_all_rules_have_the_same_reference_and_other_gradients(make, batch):
-    found = {name: list(measure(make(rule), batch, widths=(0.2, 0.1))) for name, rule in RULES.items()}
+    found = {name: fidelity(make(rule), batch, 0.2, 0.1) for name, rule in RULES.items()}
     one = found["matched-attached"]
     assert [(layer.layer, layer.width) for layer in one] == [
         (name, width) for width in (0.2, 0.1) for name in ("layer1", "layer3", "output")
@@ -107,9 +111,7 @@ def test_all_rules_have_the_same_reference_and_other_gradients(make, batch):
 
 
 def test_the_null_comparison_has_one_fidelity(make, batch):
-    spatial, only = (
-        list(measure(make(RULES[f"matched-{name}"]), batch, widths=(0.2,))) for name in ("spatial", "surrogate-only")
-    )
+    spatial, only = (fidelity(make(RULES[f"matched-{name}"]), batch, 0.2) for name in ("spatial", "surrogate-only"))
     for one, other in zip(spatial, only, strict=True):
         assert one.agreement.cosine == pytest.approx(other.agreement.cosine, abs=5e-3)
 

@@ -298,7 +298,7 @@ def test_gradients_of_spike_times_are_finite_differences(notation: str, tau_rati
 
 def test_the_measured_fidelity_of_spike_times():
     learner = learner_of("6-5", loss="first-spike", **LIVELY)
-    found = list(measure(learner, batch(4)))
+    found = list(measure(learner, batch(4), layers=list(learner.weights)))
     assert [layer.layer for layer in found] == ["layer1", "layer2", "output"]
     for layer in found:
         assert (layer.reference, layer.width, layer.spike_deviation) == ("event-based", None, None)

@@ -219,7 +219,8 @@ def test_a_task_that_only_delays_solve_is_solved_with_them_and_not_without(make,
 @pytest.mark.parametrize(("network", "task"), [("9-7", DENSE), ("4c3-2a-6", MAPS)])
 def test_the_reference_is_the_whole_derivative_of_the_smoothed_network(make, network, task, loss):
     learner = make(network, task, dtype=torch.float64, loss=loss, delays=True, window_start_ms=5.0, conv_gain=20.0)
-    for layer in measure(learner, in_double(spiking_input(task)), widths=(0.4, 0.2)):
+    layers = list(learner.weights)
+    for layer in measure(learner, in_double(spiking_input(task)), layers=layers, widths=(0.4, 0.2)):
         assert layer.check_deviation < 1e-5
         assert layer.reference == "smoothed"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+from functools import partial
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -76,6 +77,7 @@ def test_single_precision_is_taken_as_it_is():
 
 # --- made-up learners ---
 
+measured = partial(measure, layers=("layer1", "output"))
 BATCH = Batch(torch.ones(4, 2, 3), 2, 4, 1.0, targets=torch.zeros(2, dtype=torch.int64))
 
 
@@ -116,7 +118,7 @@ class Made:
 
 
 def test_a_learner_that_takes_the_gradient_of_a_reference_agrees_with_that_one():
-    found = list(measure(Made(own=0.2), BATCH))
+    found = list(measured(Made(own=0.2), BATCH))
     assert [layer.width for layer in found] == [width for width in WIDTHS for _ in range(3)]
     for layer in found:
         if layer.width == 0.2:
@@ -129,7 +131,7 @@ def test_a_learner_that_takes_the_gradient_of_a_reference_agrees_with_that_one()
 
 
 def test_layers_their_rates_losses_and_deviations():
-    one, recurrent, output = measure(Made(), BATCH, widths=(0.5,))
+    one, recurrent, output = measured(Made(), BATCH, widths=(0.5,))
     assert [layer.layer for layer in (one, recurrent, output)] == ["layer1", "layer1.recurrent", "output"]
     assert [layer.depth for layer in (one, recurrent, output)] == [1, 1, 2]
     assert one.rate == recurrent.rate == pytest.approx(6 / 6 / 4)
@@ -141,7 +143,7 @@ def test_layers_their_rates_losses_and_deviations():
 
 
 def test_a_reference_that_is_no_derivative_is_found_out():
-    found = list(measure(Made(wrong=0.1), BATCH, widths=(0.2,)))
+    found = list(measured(Made(wrong=0.1), BATCH, widths=(0.2,)))
     assert all(layer.check_deviation > 0.01 for layer in found)
 
 
@@ -150,7 +152,7 @@ def test_the_check_leaves_the_weights_as_they_are():
     before = {name: weight.detach().clone() for name, weight in reference.weights.items()}
     learner = Made()
     learner.smoothed = lambda width: reference
-    list(measure(learner, BATCH, widths=(0.2,), n_checked=100))
+    list(measured(learner, BATCH, widths=(0.2,), n_checked=100))
     assert all(torch.equal(weight, before[name]) for name, weight in reference.weights.items())
 
 
@@ -158,7 +160,7 @@ def test_a_layer_that_no_gradient_reaches():
     def silence(gradients):
         return {**gradients, "layer1": torch.zeros(6), "output": gradients["output"] * math.nan}
 
-    one, recurrent, output = measure(Made(change=silence), BATCH, widths=(0.2,))
+    one, recurrent, output = measured(Made(change=silence), BATCH, widths=(0.2,))
     assert one.agreement.cosine is None
     assert one.agreement.zero_share == 1
     assert one.record()["reason"] == "the rule's gradient is zero everywhere"
@@ -173,7 +175,7 @@ def test_a_loss_that_hardly_moves_is_not_checked_by_its_rounding():
 
     learner = Made()
     learner.smoothed = Flat
-    (layer, *_) = measure(learner, BATCH, widths=(0.2,))
+    (layer, *_) = measured(learner, BATCH, widths=(0.2,))
     assert layer.agreement.cosine == pytest.approx(1)
     assert layer.check_deviation is None
 
@@ -182,13 +184,18 @@ def test_gradients_of_other_layers_than_the_reference_s():
     with pytest.raises(
         ContractError, match=r"gradients of layer1, output, and its reference of layer1, layer1\.recurrent"
     ):
-        list(measure(Made(change=lambda found: {name: found[name] for name in ("layer1", "output")}), BATCH))
+        list(measured(Made(change=lambda found: {name: found[name] for name in ("layer1", "output")}), BATCH))
+
+
+def test_depths_are_those_of_the_network_whatever_learns():
+    found = list(measured(Made(), BATCH, widths=(0.2,), layers=("layer1", "layer2", "output")))
+    assert [layer.depth for layer in found] == [1, 1, 3]
 
 
 def test_an_exact_reference_goes_before_smoothed_ones():
     learner = Made()
     learner.exact = lambda: Waves(0.2)
-    found = list(measure(learner, BATCH))
+    found = list(measured(learner, BATCH))
     assert [(layer.reference, layer.width, layer.spike_deviation) for layer in found] == [
         ("event-based", None, None)
     ] * 3
@@ -303,7 +310,7 @@ def test_fewer_weights_than_are_checked_are_all_checked():
     learner = Made()
     learner.smoothed = Small
     learner.gradients = lambda batch: {"output": torch.ones(N_CHECKED - 1)}
-    (layer,) = measure(learner, BATCH, widths=(0.2,))
+    (layer,) = measured(learner, BATCH, widths=(0.2,))
     assert layer.check_deviation < 1e-6
 
 
