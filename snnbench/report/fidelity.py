@@ -126,7 +126,7 @@ def sheets(frame: pd.DataFrame) -> list[Sheet]:
     """
     found = []
     for (data, network, n_steps, state), block in _grouped(frame, ["data", "network", "n_steps", "state"]):
-        measured = block[block["status"] == "done"]
+        measured = _between_layers(block)
         parts = (data, f"network {network or 'without hidden layers'}", f"T = {n_steps}", state)
         title = " · ".join(filter(None, parts))
         found.append(Sheet(title, _grid(measured), _notes(block)))
@@ -157,6 +157,11 @@ def _grid(measured: pd.DataFrame) -> Grid:
             )
         )
     return Grid(header, rows, frozenset({0, 1}))
+
+
+def _between_layers(frame: pd.DataFrame) -> pd.DataFrame:
+    """What was measured, without the weights among a recurrent layer's own neurons: the table has those."""
+    return frame[(frame["status"] == "done") & ~frame["layer"].str.contains(".", regex=False)]
 
 
 def _widths(measured: pd.DataFrame) -> np.ndarray:
@@ -211,7 +216,7 @@ def draw(frame: pd.DataFrame) -> Figure | None:
     """
     from matplotlib.figure import Figure
 
-    measured = _with_variants(frame[frame["status"] == "done"])
+    measured = _with_variants(_between_layers(frame))
     names = list(measured["line"].unique())[:MOST_ROWS]
     measured = measured[measured["line"].isin(names)]
     if measured.empty:
@@ -266,7 +271,7 @@ def _draw_over_layers(axes: Axes, part: pd.DataFrame, looks: Mapping[str, Any]) 
     same = bool(part.groupby(["depth", "seed"])["rate"].nunique().max() == 1)
     medians = part.groupby("depth")["rate"].median()
     labels = [
-        f"{layer.removeprefix('layer')}" + (f"\n{100 * medians[depth]:.2g} %" if same else "")
+        layer.removeprefix("layer") + (f"\n{100 * medians[depth]:.2g} %" if same else "")
         for layer, depth in zip(places["layer"], places["depth"], strict=True)
     ]
     axes.set_xticks(places["depth"].astype(int), labels, fontsize="x-small")

@@ -28,7 +28,7 @@ def row(rule="a", seed=0, layer="layer1", width=0.2, cosine=0.5, **more):
         "state": "initial",
         "layer": layer,
         "reference": "smoothed" if width else "event-based",
-        "depth": 2 if layer == "output" else int(layer[-1]),
+        "depth": 2 if layer == "output" else 1,
         "width": width,
         "cosine": cosine,
         "norm_ratio": 2.0,
@@ -164,6 +164,13 @@ def test_sheets_tell_what_is_missing_and_why():
 def test_where_the_first_layer_does_not_learn_the_first_that_does_is_summed_up():
     (sheet,) = sheets(to_frame([row(layer="output", cosine=0.25)]))
     assert cells(sheet, "a")["width 0.2"] == "0.250"
+
+
+def test_weights_among_a_layer_s_own_neurons_are_in_the_table_only():
+    frame = to_frame([row(cosine=0.25), row(layer="layer1.recurrent", cosine=-1.0, depth=1)])
+    (sheet,) = sheets(frame)
+    assert cells(sheet, "a")["width 0.2"] == "0.250"
+    assert draw(frame).axes[0].get_lines()[0].get_ydata().tolist() == [0.25]
 
 
 def test_a_sheet_for_each_network_and_state():
