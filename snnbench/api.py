@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from snnbench.errors import PluginError, StoreError, SuiteError, TrackingError, unknown_name
+from snnbench.errors import PluginError, StoreError, SuiteError, TrackingError, UsageError, unknown_name
 from snnbench.plugins import Host, load_plugins
 from snnbench.records.store import Store, write_atomically
 from snnbench.sink import RunInfo
@@ -569,22 +569,39 @@ def reader(suite: str, planned: Sequence[Planned], settings: Settings) -> Read:
 
 
 def compare(first: str, second: str, settings: Settings | None = None) -> Compared:
-    """Hold two sets of results against each other, paired by row and seed.
+    """Hold two sets of results against each other, paired by row and seed; or two rules, paired by task and seed.
 
     Args:
-        first: what is held against: a suite in the store, a folder of result files, or another store.
+        first: what is held against: a suite in the store, a folder of result files, or another store; to compare two
+            rules, behind a colon the rule: ``digits:slayer``, or ``digits:slayer[lr=0.01]`` where it has several rows.
         second: what is judged, named likewise.
         settings: where.
 
     Raises:
-        UnknownNameError: there is no such suite or folder.
-        StoreError: a file in it is not a result.
+        UnknownNameError: there is no such suite, folder or rule.
+        UsageError: a rule is named on one side only, or has several rows on a task.
+        StoreError: a file is not a result.
     """
     from snnbench.report import comparison
+    from snnbench.types import Named
 
     store = Store((settings or Settings()).store)
-    first_results, second_results = (comparison.read_results(_result_folders(name, store)) for name in (first, second))
-    return comparison.compare(first_results, second_results)
+    (place, rule), (other_place, other_rule) = (_place_and_rule(name, store) for name in (first, second))
+    if bool(rule) != bool(other_rule):
+        raise UsageError(f"{first} and {second}: one names a rule, and one does not", hint="name a rule on either side")
+    found, other = (comparison.read_results(_result_folders(name, store)) for name in (place, other_place))
+    if rule:
+        found, other = comparison.of_rule(found, Named.parse(rule)), comparison.of_rule(other, Named.parse(other_rule))
+    return comparison.compare(found, other)
+
+
+def _place_and_rule(name: str, store: Store) -> tuple[str, str]:
+    """Where results are, and the rule behind a colon; empty where none is named."""
+    place, _, _ = name.partition("[")[0].rpartition(":")
+    rule = name[len(place) + 1 :]
+    if not (place and rule) or name in store.suites() or Path(name).is_dir():
+        return name, ""
+    return place, rule
 
 
 def verify(

@@ -794,7 +794,11 @@ def report(
 @_command
 def compare(
     first: Annotated[
-        str, typer.Argument(metavar="FIRST", help="A suite in the store, a folder of results, or another store.")
+        str,
+        typer.Argument(
+            metavar="FIRST",
+            help="A suite in the store, a folder of results, another store; or a rule of one: digits:slayer.",
+        ),
     ],
     second: Annotated[str, typer.Argument(metavar="SECOND", help="What is held against it, named likewise.")],
     fail_on: Annotated[
@@ -803,10 +807,11 @@ def compare(
     store: StoreOption = Path("results"),
     json_: JsonOption = False,
 ) -> None:
-    """Hold the same trials of two runs, commits or machines against each other.
+    """Hold the same trials of two runs, commits or machines against each other; or two rules.
 
-    They are paired by row and seed. A row is better or worse where the test tells, by Holm over all rows; lost where a
-    trial that was done no longer is.
+    Trials are paired by row and seed, those of two rules by task and seed: snnbench compare digits:slayer
+    digits:surrogate, or digits:slayer[lr=0.01] where a rule has several rows. SECOND is better or worse where the test
+    tells, by Holm over all rows; lost where a trial that is done in FIRST is not.
     """
     from snnbench import api
 
@@ -816,7 +821,8 @@ def compare(
     else:
         _print_comparison(compared)
     if not compared.rows:
-        raise typer.Exit(_complain("nothing to compare", "the two have no trial in common", NOTHING))
+        why = f"; they differ in {', '.join(compared.apart)}" if compared.apart else ""
+        raise typer.Exit(_complain("nothing to compare", f"the two have no trial in common{why}", NOTHING))
     raise typer.Exit(FAILED if fail_on and compared.worse else OK)
 
 

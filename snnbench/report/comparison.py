@@ -1,7 +1,8 @@
-"""Two sets of results held against each other: the same trials of two commits, machines or times.
+"""Two sets of results held against each other: the same trials of two commits, machines or times; or two rules.
 
 Trials are paired where all that describes them is the same; what only decides how they are computed (device, backend,
-threads, code) may differ. A trial that was done and no longer is counts as worse: it is never left out.
+threads, code) may differ, and of two rules the rule and its parameters do. A trial that was done and no longer is, or
+is not by the other rule, counts as worse: it is never left out.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from snnbench.errors import SnnbenchError, StoreError
+from snnbench.errors import SnnbenchError, StoreError, UsageError, unknown_name
+from snnbench.records.frame import flatten
 from snnbench.records.statistics import (
     Comparison,
     as_family,
@@ -25,7 +27,7 @@ from snnbench.records.statistics import (
 )
 from snnbench.report.leaderboard import caption
 from snnbench.suite.plan import row_names
-from snnbench.types import Result, Trial, digest
+from snnbench.types import Named, Result, Trial, digest
 
 METRIC = "test_accuracy"
 
@@ -33,6 +35,9 @@ Verdict: TypeAlias = Literal["better", "worse", "not resolved", "same", "lost", 
 
 _HOW = ("device", "backend", "threads", "event_density", "cuda_graph")
 """Of a trial: how it is computed, not what."""
+
+_WHOSE = ("rule", "params")
+"""Of a trial: what two rules differ in."""
 
 
 class Found(NamedTuple):
@@ -60,10 +65,10 @@ Pair: TypeAlias = tuple[Found, Found]
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """A row of both sets: one rule with one set of parameters on one task.
+    """A row of both sets: one rule with one set of parameters on one task, or two of them.
 
     Attributes:
-        name: of the row.
+        name: of the row; of two rules, that of the second against that of the first.
         caption: its task, network, budget.
         both: pairs that are done on both sides.
         lost: pairs that are done in the first set only.
@@ -134,6 +139,19 @@ class Compared(NamedTuple):
         """A row is worse beyond doubt, or has lost a trial."""
         return any(row.verdict in ("worse", "lost") for row in self.rows)
 
+    @property
+    def apart(self) -> tuple[str, ...]:
+        """In what the first results differ that have no pair, such as ``task.n_steps: 5 and 25``."""
+        if not (self.only_first and self.only_second):
+            return ()
+        ours, theirs = (dict(flatten(_fields(found[0].trial))) for found in (self.only_first, self.only_second))
+        names = dict.fromkeys((*ours, *theirs))
+        return tuple(
+            f"{name}: {ours.get(name)} and {theirs.get(name)}"
+            for name in names
+            if ours.get(name) != theirs.get(name) and not name.startswith("params.") and name not in ("rule", "seed")
+        )
+
 
 def read_results(folders: Sequence[Path]) -> dict[str, Found]:
     """Read the results of final trials in folders, by what the trials are.
@@ -152,6 +170,35 @@ def read_results(folders: Sequence[Path]) -> dict[str, Found]:
     return found
 
 
+def of_rule(results: Mapping[str, Found], rule: Named) -> dict[str, Found]:
+    """Return the results of one rule, by what their trials are beside their rule and its parameters.
+
+    Args:
+        results: of ``read_results``.
+        rule: its name, and parameters where its rows differ in them.
+
+    Raises:
+        UnknownNameError: there is no result of it.
+        UsageError: several of its rows are of the same task and seed.
+    """
+    own = [found for found in results.values() if _is(found.result.trial, rule)]
+    if not own:
+        names = row_names([found.result.trial for found in results.values()])
+        raise unknown_name("rule of these results", str(rule), sorted(set(names.values())))
+    found: dict[str, Found] = {}
+    for item in own:
+        name = digest({name: value for name, value in _fields(item.result.trial).items() if name not in _WHOSE})
+        if name in found:
+            rows = sorted(set(row_names([item.result.trial for item in own]).values()))
+            raise UsageError(f"{rule} is several rows", hint=f"say which: {', '.join(rows)}")
+        found[name] = item
+    return found
+
+
+def _is(trial: Trial, rule: Named) -> bool:
+    return trial.rule == rule.name and all(trial.params.get(name) == value for name, value in rule.params.items())
+
+
 def compare(first: Mapping[str, Found], second: Mapping[str, Found]) -> Compared:
     """Pair results by row and seed, and say row by row what the data support.
 
@@ -159,11 +206,11 @@ def compare(first: Mapping[str, Found], second: Mapping[str, Found]) -> Compared
     samples, else, and where credits are not stored, over seeds; by Holm over all rows.
 
     Args:
-        first: what is held against, of ``read_results``.
+        first: what is held against, of ``read_results`` or ``of_rule``.
         second: what is judged.
     """
     shared = [(first[name], second[name]) for name in first if name in second]
-    names = row_names([a.result.trial for a, _ in shared])
+    names = row_names([found.result.trial for pair in shared for found in pair])
     groups: dict[str, list[Pair]] = {}
     for pair in shared:
         groups.setdefault(pair[0].result.trial.row, []).append(pair)
@@ -172,7 +219,7 @@ def compare(first: Mapping[str, Found], second: Mapping[str, Found]) -> Compared
     comparisons = dict(zip(tested, as_family(list(tested.values())), strict=True))
     rows = tuple(
         Pairs(
-            names[row],
+            _name(names[row], names[pairs[0][1].result.trial.row]),
             caption(pairs[0][0].result.trial),
             tuple(done[row]),
             tuple(pair for pair in pairs if _is_done(pair[0]) and not _is_done(pair[1])),
@@ -184,9 +231,17 @@ def compare(first: Mapping[str, Found], second: Mapping[str, Found]) -> Compared
     return Compared(rows, tuple(_missing(first, second)), tuple(_missing(second, first)))
 
 
+def _name(first: str, second: str) -> str:
+    return first if first == second else f"{second} against {first}"
+
+
 def identity(trial: Trial) -> str:
     """Digest what a trial is, whatever computes it."""
-    return digest({name: value for name, value in trial.to_json().items() if name not in _HOW})
+    return digest(_fields(trial))
+
+
+def _fields(trial: Trial) -> dict[str, Any]:
+    return {name: value for name, value in trial.to_json().items() if name not in _HOW}
 
 
 def _missing(here: Mapping[str, Found], there: Mapping[str, Found]) -> Iterator[Result]:

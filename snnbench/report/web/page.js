@@ -144,6 +144,7 @@ element("more").addEventListener("click", () => {
 // --- figures ---
 
 const NEAR = 14; // points of the figure's own size
+const WIDE = 500; // likewise; what is wider has a row of the page
 
 function drawFigures() {
   const all = data.figures[element("block").value] ?? [];
@@ -171,7 +172,8 @@ function show(figure) {
     ring.setAttribute(name, value);
   svg.append(ring);
   const tip = make("div", { class: "tip", role: "status", hidden: "" });
-  const holder = make("figure", {}, make("figcaption", {}, figure.title), svg, tip);
+  const wide = svg.viewBox.baseVal.width > WIDE ? { class: "wide" } : {};
+  const holder = make("figure", wide, make("figcaption", {}, figure.title), svg, tip);
   let at = -1;
 
   const point = (index) => {

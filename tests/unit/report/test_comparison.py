@@ -176,3 +176,68 @@ def test_other_code_makes_no_other_trial(write, held):
     write("x", *seeds(0.9))
     write("y", *((replace(result, code="newer"), arrays) for result, arrays in seeds(0.9)))
     assert verdicts(held("x", "y")) == [("a", "same")]
+
+
+# --- two rules -------------------------------------------------------------------------------------------------------
+
+
+def test_two_rules_are_paired_by_task_and_seed(write, held):
+    write("x", *seeds(0.9), *seeds(0.8, rule="b", noise=1), *seeds(0.5, rule="c", lr=1.0))
+    compared = held("x:a", "x:b")
+    assert verdicts(compared) == [("b against a", "worse")]
+    assert compared.worse
+    (row,) = compared.rows
+    assert sorted(row.record()["keys"]) == sorted([trial("a", seed).key, trial("b", seed).key] for seed in range(3))
+    assert row.record()["difference"] == pytest.approx(-0.1, abs=0.02)
+    assert not held("x:b", "x:a").worse
+    assert verdicts(held("x:a", "x:c[lr=1.0]")) == [("c against a", "worse")]
+
+
+def test_rules_of_two_suites_are_compared_and_a_folder_may_be_one(write, held, tmp_path):
+    write("x", *seeds(0.9))
+    write("y", *seeds(0.9, rule="b"))
+    folder = tmp_path / "store" / "runs" / "y"
+    assert verdicts(held("x:a", f"{folder}:b")) == [("b against a", "same")]
+
+
+def test_a_rule_that_fails_where_the_other_does_not_has_lost(write, held):
+    failed = trial("b", 1)
+    lost = Result(failed.key, "code", "diverged", failed, "the loss is nan"), {}
+    write("x", *seeds(0.9), *seeds(0.9, 1, rule="b"), lost)
+    compared = held("x:a", "x:b")
+    assert verdicts(compared) == [("b against a", "lost")]
+    assert compared.rows[0].record()["lost"] == ["seed 1: diverged: the loss is nan"]
+    assert [result.trial.seed for result in compared.only_first] == [2]
+
+
+def test_a_rule_of_several_rows_is_to_be_told_apart(write, held):
+    write("x", *seeds(0.9), *seeds(0.8, rule="b", lr=0.1), *seeds(0.7, rule="b", lr=0.2))
+    with pytest.raises(UsageError, match="b is several rows") as caught:
+        held("x:a", "x:b")
+    assert caught.value.hint == "say which: b[lr=0.1], b[lr=0.2]"
+    assert verdicts(held("x:a", "x:b[lr=0.2]")) == [("b against a", "worse")]
+    assert verdicts(held("x:b[lr=0.1]", "x:b[lr=0.2]")) == [("b[lr=0.2] against b[lr=0.1]", "worse")]
+
+
+def test_rules_that_never_met_say_in_what_they_differ(write, held):
+    longer = trial("b")
+    longer = replace(longer, task=replace(longer.task, n_steps=8))
+    write("x", *seeds(0.9, 1), done(longer, right(0.9, 0)))
+    compared = held("x:a", "x:b")
+    assert compared.rows == ()
+    assert compared.apart == ("task.n_steps: 4 and 8",)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "complaint"),
+    [
+        ("x:a", "x", "one names a rule, and one does not"),
+        ("x:b", "x:a", "unknown rule of these results 'b'"),
+        ("y:a", "x:a", "unknown suite in the store, and there is no such folder: 'y'"),
+        ("x:", "x:a", "one names a rule, and one does not"),
+    ],
+)
+def test_what_names_no_two_rules_is_refused(write, held, first, second, complaint):
+    write("x", *seeds(0.9))
+    with pytest.raises(UsageError, match=complaint):
+        held(first, second)
