@@ -83,8 +83,8 @@ def write(make_board, tmp_path):
             for block in leaderboard.blocks
         ]
         if draw:
-            drawn += [(found.title, [draw_operating(found)]) for found in points]
-            drawn += [(over.title, [draw_profiles(over)]) for over in leaderboard.over_tasks]
+            more = [*map(draw_operating, points), *map(draw_profiles, leaderboard.over_tasks)]
+            drawn += [(drawing.title, [drawing]) for drawing in more]
         path = tmp_path / "leaderboard.html"
         path.write_text(
             to_html(leaderboard, drawn, points if draw else [], {name: rule(name) for name in arguments[0]})
@@ -180,11 +180,36 @@ def test_it_draws_and_says_what_a_mark_is(browser, write):
         assert len(tip.locator("code").inner_text()) >= 16
 
 
+def test_it_shows_differences_tasks_and_operating_points(browser, write):
+    with opened(browser, write(["a", "b"], datasets=["digits", "moons"])) as (page, _, _):
+        differences = page.locator("#leaderboard details").first
+        assert not differences.locator("table").is_visible()
+        differences.locator("summary").click()
+        assert differences.locator("tbody tr").all_inner_texts() == ["a\tb\t+45.00\t45.00 to 45.00\t0.25\tnot resolved"]
+        assert page.locator("#tasks tbody tr").first.inner_text() == "a\t6\t0.0\t95.10\t-\t-"
+        assert page.locator("#operating summary").count() == 4
+        titles = page.locator("#block option").all_inner_texts()
+        assert [title.partition(":")[0] for title in titles[2:]] == [
+            "Accuracy at equal operations",
+            "Accuracy at equal operations",
+            "Performance profiles. Over 2 tasks",
+        ]
+        page.select_option("#block", "4")
+        assert page.locator("#drawn figcaption").all_inner_texts() == [
+            "Performance profiles. Over 2 tasks: digits, moons"
+        ]
+        assert page.locator("#cost-label").is_hidden(), "there is no Pareto front to choose"
+        page.locator("#drawn svg").focus()
+        page.keyboard.press("ArrowRight")
+        assert page.locator("#drawn .tip").inner_text().startswith("a: 100.0 % of its trials are above 45 %")
+
+
 def test_names_are_text(browser, write):
     path = write(NASTY, datasets=[NASTY[0]], failures=NASTY[2])
     with opened(browser, path) as (page, _, _):
         assert names(page) == list(NASTY)
         assert page.locator("#rule option").all_inner_texts()[1:] == sorted(NASTY)
+        assert set(page.locator("#operating tbody td:first-child").all_inner_texts()) == set(NASTY)
         for name in NASTY:
             assert page.locator("#drawn svg text", has_text=name).count() >= 4
             assert page.locator("#rules h3", has_text=name).count() == 1
