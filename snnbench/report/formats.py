@@ -66,8 +66,9 @@ def written(
             before.
     """
     drawing = not {"html", "pdf", "png"}.isdisjoint(formats)
+    knobs = {name: rule.info.knob for name, rule in rules.items()}
     arrays = _arrays(leaderboard, read) if drawing else {}
-    points = operating_points(leaderboard.blocks, arrays, {name: rule.info.knob for name, rule in rules.items()})
+    points = operating_points(leaderboard.blocks, arrays, knobs) if drawing else ()
     if "csv" in formats:
         yield from _csv(leaderboard, points)
     if "md" in formats:

@@ -190,10 +190,12 @@ class Row:
         Args:
             metric: an accuracy.
         """
+        if len(self.by_seed) != 1 or len({trial.seed for trial in self.trials}) != 1:
+            return None
         done = [result for result in self.results if result.status == "done"]
         accuracies = [result.metrics.get(metric) for result in done]
         samples = [result.provenance.get("samples", {}).get("test") for result in done]
-        if len(self.by_seed) != 1 or len({trial.seed for trial in self.trials}) != 1 or None in (*accuracies, *samples):
+        if None in (*accuracies, *samples):
             return None
         if len(done) == 1:
             return wilson_interval(accuracies[0], samples[0])  # type: ignore[arg-type]
