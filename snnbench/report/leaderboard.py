@@ -238,7 +238,11 @@ class Leaderboard:
         title = f"Differences between {between}: {comparisons[0].test}, Holm over {counted(len(rows), 'pair')}"
         notes = listed(
             [
-                *(f"intervals of the difference: {found.label}" for item in comparisons if (found := item.interval)),
+                *(
+                    found.label.replace("of the mean over", "of the mean difference over")
+                    for item in comparisons
+                    if (found := item.interval)
+                ),
                 *(f"no interval: {item.reason}" for item in comparisons if item.reason),
             ]
         )
