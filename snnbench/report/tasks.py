@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from snnbench.records.statistics import (
+    RESAMPLES,
     Aggregate,
     Interval,
     Profile,
@@ -29,8 +30,8 @@ from snnbench.types import FAILED_STATUSES, Trial, digest
 _N_THRESHOLDS = 101
 """A profile is read at so many accuracies, from below the lowest to above the highest of all rules."""
 
-_DRAWS = 2_000_000
-"""A bootstrap draws about this many trials, between a tenth of the usual number of resamples and all of them."""
+_DRAWS = 1_000_000
+"""A bootstrap draws about this many trials, in no fewer than a tenth of the usual number of resamples."""
 
 _NAMED_TASKS = 6
 
@@ -130,7 +131,7 @@ def _compared(together: Sequence[Sequence[tuple[Block, Row]]], metric: str) -> O
     if len(scores) < 2:
         return None
     shape = next(iter(scores.values())).shape
-    resamples = int(np.clip(_DRAWS // (shape[0] * shape[1]), 1_000, 10_000))
+    resamples = int(np.clip(_DRAWS // (shape[0] * shape[1]), RESAMPLES // 10, RESAMPLES))
     every = np.round(np.concatenate([found.ravel() for found in scores.values()]), 9)
     # whole steps of 5 %; a score of 0 is above none
     low, high = (float(end) for end in (np.floor(np.nanmin(every) * 20), np.ceil(np.nanmax(every) * 20)))

@@ -37,6 +37,7 @@ from snnbench.records.statistics.published import (
     seeds_to_decide,
 )
 from snnbench.records.statistics.samples import (
+    RESAMPLES,
     compare_on_samples,
     compare_over_seeds_and_samples,
     mcnemar_p,
@@ -55,6 +56,7 @@ from snnbench.records.statistics.tasks import (
 __all__ = [
     "LEAST_SEEDS",
     "LEVEL",
+    "RESAMPLES",
     "Aggregate",
     "Agreement",
     "Comparison",
