@@ -90,7 +90,7 @@ class OperatingCurve(NamedTuple):
     Attributes:
         name: of what all of it has in common.
         family: digest of that: a knob's curve and those of its rows over time have it in common.
-        through: what lies along it: ``answers over time``, or the knob and its values.
+        through: what lies along it: ``answers over time``, or the knob and its values, fewest operations first.
         keys: of its results.
         courses: by seed.
         failed_share: share of the trials behind it that failed.
@@ -178,7 +178,7 @@ def operating_points(blocks: Iterable[Block], arrays: Arrays, knobs: Knobs) -> t
 
 def _collected(blocks: Sequence[Block], arrays: Arrays, knobs: Knobs) -> OperatingPoints | None:
     rows = [row for block in blocks for row in block.rows]
-    turned = {id(row): _without_knob(row.trials[0], knobs.get(row.trials[0].rule)) for row in rows}
+    turned = {id(row): _in_common(row, knobs.get(row.trials[0].rule)) for row in rows}
     names = row_names(turned.values())
     n_steps = {row.trials[0].task.n_steps for row in rows}
     families: dict[str, list[Row]] = {}
@@ -225,8 +225,9 @@ def _over_time(row: Row, arrays: Arrays) -> dict[int, Course]:
 
 def _over_knob(name: str, family: str, knob: str, rows: Sequence[Row], arrays: Arrays) -> OperatingCurve | None:
     """The final answers of rows, over the seeds that all of them have."""
-    ordered = sorted(rows, key=lambda row: _setting(row, knob))
-    over_time = [_over_time(row, arrays) for row in ordered]
+    found = [(row, _over_time(row, arrays)) for row in rows]
+    found.sort(key=lambda item: mean([float(course.operations[-1]) for course in item[1].values()]))
+    ordered, over_time = zip(*found, strict=True)
     seeds = set.intersection(*map(set, over_time))
     courses = {}
     for seed in sorted(seeds):
@@ -255,11 +256,12 @@ def _without_steps(trial: Trial) -> Trial:
     return dataclasses.replace(trial, task=dataclasses.replace(trial.task, n_steps=0))
 
 
-def _without_knob(trial: Trial, knob: str | None) -> Trial:
-    """What a trial has in common with those that differ in the knob alone."""
-    if knob == "n_steps":
-        return _without_steps(trial)
-    return dataclasses.replace(trial, params={name: value for name, value in trial.params.items() if name != knob})
+def _in_common(row: Row, knob: str | None) -> Trial:
+    """A row's trial without its knob, and without what was tuned for it: what rows of one curve have in common."""
+    trial = row.trials[0]
+    own = {knob, *(row.study.space if row.study else ())}
+    trial = dataclasses.replace(trial, params={name: value for name, value in trial.params.items() if name not in own})
+    return _without_steps(trial) if knob == "n_steps" else trial
 
 
 def _averaged(values: Sequence[float | None], reason: str) -> Reading:

@@ -25,8 +25,10 @@ from snnbench.report.operating import (
     strictest_levels,
 )
 from snnbench.report.tables import markdown_sheet, to_csv
+from snnbench.rule import RuleParams
 from snnbench.suite.plan import Planned, row_names
 from snnbench.suite.schema import load_suite
+from snnbench.suite.tuning import Range, Study
 from snnbench.types import Budget, Named, Result, Task, Trial
 
 TASK = Task("digits", Named("direct"), 4, 1.0, (1, 8, 8), 10)
@@ -161,13 +163,28 @@ def test_rows_that_differ_in_a_parameter_that_is_the_knob_are_a_curve():
     ]
     (found,) = collected(*results, knobs={"a": "l1"})
     knob, *over_time = found.curves
-    assert (knob.name, knob.through) == ("a", "l1 = 0.0, 0.1, 0.5")
+    assert (knob.name, knob.through) == ("a", "l1 = 0.5, 0.1, 0.0")
     assert [curve.name for curve in over_time] == ["a[l1=0.0]", "a[l1=0.1]", "a[l1=0.5]"]
     assert {curve.family for curve in found.curves} == {knob.family}
     np.testing.assert_allclose(knob.courses[1].operations, [150, 250, 1_000])
     np.testing.assert_allclose(knob.courses[1].accuracy, [0.51, 0.71, 0.91])
     assert set(knob.keys) == {result.key for result, _ in results}
     np.testing.assert_allclose(over_time[0].courses[0].operations, [100, 1_000])
+
+
+def test_what_tuning_chose_for_a_row_parts_no_curve():
+    results = [done("a", 0, [10, 100 + l1], [0.1, 0.9], l1=l1, lr=lr) for l1, lr in ((0.0, 0.1), (50.0, 0.2))]
+    trials = [result.trial for result, _ in results]
+    studies = [
+        Study((trial,), RuleParams, {"l1": trial.params["l1"]}, {"lr": Range(0.01, 1.0, True)}, 1) for trial in trials
+    ]
+    planned = [
+        Planned(result.trial, "a", "cached", "code", result=result, study=study)
+        for (result, _), study in zip(results, studies, strict=True)
+    ]
+    blocks = make_leaderboard(SUITE, planned).blocks
+    (found,) = operating_points(blocks, {result.key: arrays for result, arrays in results}, {"a": "l1"})
+    assert [curve.through for curve in found.curves if not curve.over_time] == ["l1 = 0.0, 50.0"]
 
 
 def test_another_parameter_makes_another_curve():
