@@ -129,6 +129,17 @@ def test_tables_of_their_own_hold_any_text_as_text(text: str):
         assert read(box.fullmatch(item.text)[1]) == read(escaped(text))
 
 
+def test_a_wide_table_is_cut_and_each_piece_says_whose_rows_they_are():
+    header = ("rule", *(f"column {number}" for number in range(30)))
+    row = ("a", *(str(number) for number in range(30)))
+    items = latex._sheet(Sheet("wide", Grid(header, [row], frozenset({0}))))
+    tables = [item.text for item in items if "tabular" in item.text]
+    cells = [re.search(r"\\midrule\n(.*) \\\\\n", table)[1].split(" & ") for table in tables]
+    assert len(tables) > 2
+    assert all(line[0] == "a" for line in cells)
+    assert [cell for line in cells for cell in line[1:]] == list(row[1:])
+
+
 @needs_tex
 def test_tex_sets_the_tables(make_board):
     leaderboard, arrays = make_board(
