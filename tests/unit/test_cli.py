@@ -229,6 +229,27 @@ def test_plan(suite, store, capsys):
     assert main([*common, "-k", "mnist"]) == 5
 
 
+def test_one_seeds_models_are_compared_from_what_is_stored_and_so_are_two_rules(tmp_path, capsys):
+    path = tmp_path / "two.toml"
+    text = SUITE + '\n[[rule]]\nname = "conversion"\n'
+    for old, new in (("seeds = 2", "seeds = 1"), ("epochs = 1", "epochs = 20"), ('"linear"', '"surrogate"')):
+        text = text.replace(old, new)
+    path.write_text(text)
+    assert main(run_arguments(str(path), "results")) == 0
+    printed = capsys.readouterr().out
+    assert main(["report", str(path), "--store", "results", "--format", "csv,md,png"]) == 0
+    for text in (printed, capsys.readouterr().out):
+        assert "Differences between these trained models: exact McNemar test over test samples" in text
+    folder = tmp_path / "results" / "runs" / "tiny"
+    assert {"differences.csv", "operating-points.csv", "operating-points.md"} < {item.name for item in folder.iterdir()}
+    assert (folder / "figures" / "operating-points-1-digits.png").exists()
+    assert main(["compare", "tiny:surrogate", "tiny:conversion", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["name"] == "conversion against surrogate"
+    assert main(["compare", "tiny:surrogate", "tiny"]) == 4
+    assert "one names a rule" in capsys.readouterr().err
+
+
 def test_report_prints_and_writes(suite, store, tmp_path, capsys):
     arguments = ["report", suite, "--store", store, "--threads", "1", "--out", str(tmp_path / "tables")]
     assert main(arguments) == 0
