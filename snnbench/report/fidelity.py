@@ -212,7 +212,8 @@ def draw(frame: pd.DataFrame) -> Figure | None:
 
     A row of panels for each state of the learners and each set of parameters that several rules have in common. In it a
     panel for each task and network: cosine over layers, at the middle width; and at its end one over widths, of the
-    first layer of the last network. Lines are medians over seeds, bands go from the smallest to the largest.
+    first layer of the last network that it has. Lines are medians over seeds, bands reach from the smallest to the
+    largest.
     """
     from matplotlib.figure import Figure
 
@@ -233,20 +234,26 @@ def draw(frame: pd.DataFrame) -> Figure | None:
     for line, ((state, variant), part) in zip(panels, rows, strict=True):
         of_block = dict(iter(_grouped(part, ["data", "network", "n_steps"])))
         for axes, place in zip(line, blocks, strict=False):
-            own = of_block.get(place, part[:0])
-            rates_shown |= _draw_over_layers(axes, own[own["width"].isna() | (own["width"] == middle)], looks)
-        last = of_block.get(blocks[-1], part[:0])
+            if place in of_block:
+                own = of_block[place]
+                rates_shown |= _draw_over_layers(axes, own[own["width"].isna() | (own["width"] == middle)], looks)
+            else:
+                axes.set_axis_off()
+        last = of_block[[place for place in blocks if place in of_block][-1]]
         _draw_over_widths(line[-1], last[last["depth"] == 1], looks)
         said = (variant, state if measured["state"].nunique() > 1 else "", "cosine")
-        line[0].set_ylabel("\n".join(filter(None, said)), fontsize="small", parse_math=False)
+        leftmost = next(axes for axes in line if axes.axison)
+        leftmost.set_ylabel("\n".join(filter(None, said)), fontsize="small", parse_math=False)
+        leftmost.tick_params(labelleft=True)
     for axes, (data, network, n_steps) in zip(panels[0], blocks, strict=False):
         axes.set_title(f"{data}, T = {n_steps}\n{network or 'no hidden layer'}", fontsize="small", parse_math=False)
-    panels[0][-1].set_title(f"first layer of\n{blocks[-1][1]}", fontsize="small", parse_math=False)
-    for axes in panels[-1][:-1]:
-        rates = " (and spikes per neuron and step)" if rates_shown else ""
-        at = "" if np.isnan(middle) else f", at width {middle:g}"
-        axes.set_xlabel(f"layer{rates}{at}", fontsize="x-small")
-    panels[-1][-1].set_xlabel("width of the sigmoid, thresholds", fontsize="x-small")
+    panels[0][-1].set_title("first layer of\nthe last network", fontsize="small")
+    rates = " (and spikes per neuron and step)" if rates_shown else ""
+    over_layers = f"layer{rates}" if np.isnan(middle) else f"layer{rates}, at width {middle:g}"
+    for number, column in enumerate(panels.T):
+        label = over_layers if number < len(blocks) else "width of the sigmoid, thresholds"
+        if lowest := [axes for axes in column if axes.axison][-1:]:
+            lowest[0].set_xlabel(label, fontsize="x-small")
     name_rows(figure, names, looks, line=True, columns=3)
     return figure
 
@@ -275,7 +282,7 @@ def _draw_over_layers(axes: Axes, part: pd.DataFrame, looks: Mapping[str, Any]) 
         for layer, depth in zip(places["layer"], places["depth"], strict=True)
     ]
     axes.set_xticks(places["depth"].astype(int), labels, fontsize="x-small")
-    axes.set_xlim(0.7, max(1, places["depth"].max() if len(places) else 1) + 0.3)
+    axes.set_xlim(0.7, places["depth"].max() + 0.3)
     return same
 
 
