@@ -427,7 +427,7 @@ def measure_gradient_fidelity(
         settings: where and on what.
         choose: which trials; None: all.
         force: measure again what has been measured.
-        keep_stale: leave what other code measured as it is.
+        keep_stale: leave what other code measured as it is, and take results that other code trained.
         on_event: told of every learner's start and end.
 
     Returns:
@@ -443,8 +443,8 @@ def measure_gradient_fidelity(
 
     settings = settings or Settings()
     tell = on_event or (lambda event: None)  # noqa: ARG005
-    suite, planned = plan(source, settings)
-    chosen = plan(source, settings, choose=choose)[1] if choose else planned
+    suite, planned = plan(source, settings, keep_stale=keep_stale)
+    chosen = plan(source, settings, choose=choose, keep_stale=keep_stale)[1] if choose else planned
     store = Store(settings.store)
     store.make_writable(suite.name)
     table = fidelity.Table(store.folder(suite.name) / f"{fidelity.NAME}.csv")

@@ -12,6 +12,7 @@ from snnbench import api
 from snnbench.api import RunOptions, Settings
 from snnbench.cli import main
 from snnbench.engine import fidelity
+from snnbench.suite.plan import Choose
 
 SUITE = """
 [suite]
@@ -174,3 +175,12 @@ def test_trained_learners_are_measured_as_the_selected_epoch_left_them(suite):
     pd.testing.assert_frame_equal(
         frame[frame["state"] == "initial"].reset_index(drop=True), before.reset_index(drop=True)
     )
+
+
+def test_learners_that_other_code_trained_are_left_out_unless_they_are_kept(suite, monkeypatch):
+    settings, choose = Settings(threads=1), Choose(rules=("matched-spatial",), seeds=(0,))
+    api.run_suite(suite, settings, RunOptions(choose=choose, executor="inline", tracking=False))
+    monkeypatch.setattr("snnbench.suite.plan.code_digest", lambda sources: "other")
+    for keep_stale, states in ((False, {"initial"}), (True, {"initial", "trained"})):
+        frame, _ = api.measure_gradient_fidelity(suite, settings, choose=choose, keep_stale=keep_stale)
+        assert set(frame["state"]) == states
