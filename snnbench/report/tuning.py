@@ -13,6 +13,9 @@ from snnbench.report.tables import NOTHING, Grid, Sheet
 from snnbench.suite.tuning import Attempt, Study
 from snnbench.types import canonical_json
 
+_CLOSE = 0.05
+"""So much of a range, on its scale, is close to its end."""
+
 
 class Course(NamedTuple):
     """How well a row's tuning had done after each of its trials.
@@ -84,6 +87,12 @@ def sheets(rows: Iterable[Row]) -> list[Sheet]:
     if not studies:
         return []
     n_trials = max(study.n_trials for study in studies.values())
+    notes = [
+        "Chosen by validation accuracy, of equals the earlier; no test sample has a say.",
+        "The first trial has the rule's defaults; Optuna's TPE proposes the others, each in view of those before it.",
+    ]
+    if at_an_end := [name for name, study in studies.items() if _is_at_an_end(study)]:
+        notes.append(f"Chosen close to an end of the range, behind which better may lie: {', '.join(at_an_end)}.")
     return [
         Sheet(
             f"Tuning: {n_trials} trials a row, each of one seed of its own and of the budget above",
@@ -92,11 +101,7 @@ def sheets(rows: Iterable[Row]) -> list[Sheet]:
                 [_line(*item) for item in studies.items()],
                 frozenset({0, 1, 2, 3}),
             ),
-            (
-                "Chosen by validation accuracy, of equals the earlier; no test sample has a say.",
-                "The first trial has the rule's defaults; Optuna's TPE proposes the others, each in view of those"
-                " before it.",
-            ),
+            tuple(notes),
         )
     ]
 
@@ -115,6 +120,14 @@ def _line(name: str, study: Study) -> tuple[str, ...]:
         str(sum(attempt.score is None for attempt in study.attempts)),
         f"{study.train_s:.3g}",
     )
+
+
+def _is_at_an_end(study: Study) -> bool:
+    best = study.best
+    if best is None or not study.complete:
+        return False
+    places = [found.place(best.params[name]) for name, found in study.space.items()]
+    return any(min(place, 1 - place) < _CLOSE for place in places)
 
 
 def _params(attempt: Attempt) -> str:

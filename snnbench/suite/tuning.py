@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import math
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -55,6 +55,12 @@ class Range(NamedTuple):
     low: float
     high: float
     log: bool
+
+    def place(self, value: float) -> float:
+        """Return where a value lies on the scale that is searched: 0 is the lower end, 1 the upper."""
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
 
     def __str__(self) -> str:
         return f"{self.low:g} to {self.high:g}{', log' if self.log else ''}"
@@ -172,7 +178,9 @@ class Study:
     @property
     def best(self) -> Attempt | None:
         """The attempt with the highest validation accuracy, the earliest of several; None if nothing was searched."""
-        return max(self.attempts, key=lambda attempt: -inf if attempt.score is None else attempt.score, default=None)
+        return max(
+            self.attempts, key=lambda attempt: -math.inf if attempt.score is None else attempt.score, default=None
+        )
 
     @property
     def train_s(self) -> float:

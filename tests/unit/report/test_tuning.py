@@ -27,11 +27,23 @@ class Params(RuleParams):
     lr: float = tunable(0.01, low=1e-4, high=1.0, log=True)
 
 
-def study_of(rule: str, outcomes: list[float | str], n_trials: int = 4, **fixed: float) -> Study:
+class AtEnd(RuleParams):
+    lr: float = tunable(0.9, low=1e-4, high=1.0, log=True)
+
+
+def study_of(
+    rule: str,
+    outcomes: list[float | str],
+    n_trials: int = 4,
+    *,
+    declared: type[RuleParams] = Params,
+    **fixed: float,
+) -> Study:
     """A study of so many trials, of which these have ended: a validation accuracy, or how it failed; 2 s each."""
-    trial = Trial(rule, Params(**fixed).model_dump(), TASK, "100", -1, Budget(epochs=3), "digest", phase="tuning")
-    space = search_space(rule, Params, fixed)
-    study = Study((trial,), Params, fixed, space, n_trials if space else 0)
+    params = declared(**fixed).model_dump()
+    trial = Trial(rule, params, TASK, "100", -1, Budget(epochs=3), "digest", phase="tuning")
+    space = search_space(rule, declared, fixed)
+    study = Study((trial,), declared, fixed, space, n_trials if space else 0)
     for outcome in outcomes:
         following = study.following()
         assert following is not None
@@ -103,6 +115,15 @@ def test_the_table_says_what_was_searched_chosen_and_spent():
     assert line(sheet, "fixed")["searched"] == "nothing"
     assert "Tuning: 4 trials a row" in leaderboard.to_markdown()
     assert "partly: seed 0 not run: 1 of 4 tuning trials have ended" in "\n".join(leaderboard.notes(block))
+
+
+def test_a_choice_close_to_an_end_of_its_range_is_told():
+    default_is_best = [0.9, 0.2, 0.2, 0.2]
+    inside, at_end = study_of("inside", default_is_best), study_of("at end", default_is_best, declared=AtEnd)
+    (sheet,) = sheets(board(inside, at_end, study_of("partly", [0.9], declared=AtEnd)).blocks[0].rows)
+    assert sheet.notes[-1] == "Chosen close to an end of the range, behind which better may lie: at end."
+    (sheet,) = sheets(board(inside).blocks[0].rows)
+    assert len(sheet.notes) == 2
 
 
 def test_a_suite_that_tunes_nothing_says_nothing_of_it(make_board):

@@ -69,6 +69,8 @@ def test_what_is_tunable_and_not_fixed_is_searched():
     assert search_space("r", Params, {"lr": 0.5, "hidden": 4}) == {"decay": Range(0.0, 0.9, False)}
     assert search_space("r", RuleParams, {}) == {}
     assert str(Range(1e-4, 1.0, True)) == "0.0001 to 1, log"
+    assert [Range(1e-4, 1.0, True).place(value) for value in (1e-4, 1e-2, 1.0)] == pytest.approx([0, 0.5, 1])
+    assert [Range(-1.0, 3.0, False).place(value) for value in (-1.0, 0.0, 3.0)] == pytest.approx([0, 0.25, 1])
 
 
 class Whole(RuleParams):
