@@ -31,6 +31,9 @@ from snnbench.types import Trial
 Knobs: TypeAlias = Mapping[str, str | None]
 """The knobs of rules, by name."""
 
+Range: TypeAlias = tuple[float, float]
+"""Lower and upper end; where the first is the larger, nothing lies within."""
+
 _FINEST = 1e-4
 """Errors are compared down to this; below, a level would stand between one sample and none."""
 
@@ -109,13 +112,13 @@ class OperatingCurve(NamedTuple):
         return self.through == _OVER_TIME
 
     @property
-    def operations(self) -> tuple[float, float]:
-        """The range in which every seed was measured; empty, with its ends swapped, where seeds have none in common."""
+    def operations(self) -> Range:
+        """The range in which every seed was measured."""
         courses = self.courses.values()
         return float(max(c.operations[0] for c in courses)), float(min(c.operations[-1] for c in courses))
 
     @property
-    def errors(self) -> tuple[float, float]:
+    def errors(self) -> Range:
         """The range of errors that every seed reaches on its way, from its first point to its best."""
         courses = self.courses.values()
         return 1 - float(min(c.accuracy.max() for c in courses)), 1 - float(max(c.accuracy[0] for c in courses))
@@ -204,9 +207,16 @@ def _collected(blocks: Sequence[Block], arrays: Arrays, knobs: Knobs) -> Operati
         found += over_time
     if len(found) < 2:
         return None
-    levels = shared_levels([curve.operations for curve in found])
-    errors = strictest_levels([curve.errors for curve in found])
+    levels = shared_levels(_by_family(found, [curve.operations for curve in found]))
+    errors = strictest_levels(_by_family(found, [curve.errors for curve in found]))
     return OperatingPoints(blocks[0], tuple(found), levels, tuple(1 - error for error in errors[::-1]), tuple(left_out))
+
+
+def _by_family(curves: Iterable[OperatingCurve], ranges: Iterable[Range]) -> list[list[Range]]:
+    together: dict[str, list[Range]] = {}
+    for curve, found in zip(curves, ranges, strict=True):
+        together.setdefault(curve.family, []).append(found)
+    return list(together.values())
 
 
 def _over_time(row: Row, arrays: Arrays) -> dict[int, Course]:
@@ -272,16 +282,16 @@ def _averaged(values: Sequence[float | None], reason: str) -> Reading:
     return Reading(mean(numbers), interval and interval.low, interval and interval.high)
 
 
-def shared_levels(ranges: Sequence[tuple[float, float]]) -> tuple[float, ...]:
-    """Return few round numbers at which as many ranges as possible can be compared, ascending.
+def shared_levels(families: Sequence[Sequence[Range]]) -> tuple[float, ...]:
+    """Return few round numbers at which as many families of curves as possible can be compared, ascending.
 
     Of the numbers of two digits, the smallest, the largest and, halfway in the logarithm, the middle one that most
-    ranges hold, and the smallest and the largest that half as many hold. What one range alone holds compares nothing.
+    families hold, and the smallest and the largest that half as many hold. What one alone holds compares nothing.
 
     Args:
-        ranges: lower and upper ends, above 0.
+        families: ranges of their curves, above 0; a family holds a number that any of them holds.
     """
-    held = _held(ranges)
+    held = _held(families)
     if not held:
         return ()
     most = max(held.values())
@@ -291,25 +301,28 @@ def shared_levels(ranges: Sequence[tuple[float, float]]) -> tuple[float, ...]:
     return tuple(sorted({half[0], best[0], middle, best[-1], half[-1]}))
 
 
-def strictest_levels(ranges: Sequence[tuple[float, float]]) -> tuple[float, ...]:
-    """Return the smallest number of two digits that most ranges hold, that half as many hold, and a quarter of them.
+def strictest_levels(families: Sequence[Sequence[Range]]) -> tuple[float, ...]:
+    """Return the smallest number of two digits that most families hold, that half as many hold, and a quarter of them.
 
     Args:
-        ranges: lower and upper ends, of what is better the smaller it is.
+        families: ranges of their curves, of what is better the smaller it is.
     """
-    held = _held([(max(low, _FINEST), high) for low, high in ranges])
+    held = _held([[(max(low, _FINEST), high) for low, high in ranges] for ranges in families])
     most = max(held.values(), default=0)
     found = {next(number for number, count in held.items() if share * count >= most) for share in (1, 2, 4) if held}
     return tuple(sorted(found))
 
 
-def _held(ranges: Sequence[tuple[float, float]]) -> dict[float, int]:
-    """By number of two digits, ascending: how many ranges hold it, of those that two or more hold."""
-    counts = {number: sum(low <= number <= high for low, high in ranges) for number in _two_digits(ranges)}
+def _held(families: Sequence[Sequence[Range]]) -> dict[float, int]:
+    """By number of two digits, ascending: how many families hold it, of those that two or more hold."""
+    counts = {
+        number: sum(any(low <= number <= high for low, high in ranges) for ranges in families)
+        for number in _two_digits([found for ranges in families for found in ranges])
+    }
     return {number: count for number, count in counts.items() if count > 1}
 
 
-def _two_digits(ranges: Sequence[tuple[float, float]]) -> list[float]:
+def _two_digits(ranges: Sequence[Range]) -> list[float]:
     """Numbers of two digits within any of these ranges, ascending."""
     if not ranges:
         return []

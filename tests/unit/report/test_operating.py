@@ -113,24 +113,30 @@ def test_seeds_are_read_one_by_one_and_averaged():
 
 def test_levels_are_where_most_curves_can_be_compared():
     # all three hold 400 to 990, two of three 210 to 4,900
-    assert shared_levels([(100, 990), (210, 4_900), (399, 60_000)]) == (210, 400, 630, 990, 4_900)
-    assert shared_levels([(100, 200), (300, 400)]) == (), "what one holds compares nothing"
-    assert shared_levels([(1_010, 1_090), (1_010, 1_090)]) == (), "there is no number of two digits"
+    assert shared_levels([[(100, 990)], [(210, 4_900)], [(399, 60_000)]]) == (210, 400, 630, 990, 4_900)
+    assert shared_levels([[(100, 200)], [(300, 400)]]) == (), "what one holds compares nothing"
+    assert shared_levels([[(100, 200), (100, 200)]]) == (), "a rule beside itself compares nothing"
+    assert shared_levels([[(1_010, 1_090)], [(1_010, 1_090)]]) == (), "there is no number of two digits"
     assert shared_levels([]) == ()
 
 
+def test_a_family_holds_what_any_of_its_curves_holds():
+    assert shared_levels([[(10, 20), (50, 60)], [(15, 55)]]) == (15, 20, 55)
+
+
 def test_strict_levels_are_those_that_fewer_reach():
-    ranges = [(0.012, 0.9), (0.021, 0.9), (0.035, 0.9), (0.05, 0.9)]
-    assert strictest_levels(ranges) == (0.021, 0.05)
-    assert strictest_levels([*ranges, (0.011, 0.9), (0.06, 0.9), (0.06, 0.9), (0.06, 0.9)]) == (0.012, 0.035, 0.06)
-    assert strictest_levels([(0.0, 0.5), (0.0, 0.5)]) == (1e-4,)
-    assert strictest_levels([(0.1, 0.5)]) == ()
+    families = [[(best, 0.9)] for best in (0.012, 0.021, 0.035, 0.05)]
+    assert strictest_levels(families) == (0.021, 0.05)
+    families += [[(best, 0.9)] for best in (0.011, 0.06, 0.06, 0.06)]
+    assert strictest_levels(families) == (0.012, 0.035, 0.06)
+    assert strictest_levels([[(0.0, 0.5)], [(0.0, 0.5)]]) == (1e-4,)
+    assert strictest_levels([[(0.1, 0.5)]]) == ()
 
 
-@given(st.lists(st.tuples(st.floats(1, 1e6), st.floats(1, 1e6)), max_size=6))
-def test_every_level_compares_something(ranges):
-    levels = shared_levels(ranges)
-    holders = [sum(low <= level <= high for low, high in ranges) for level in levels]
+@given(st.lists(st.lists(st.tuples(st.floats(1, 1e6), st.floats(1, 1e6)), min_size=1, max_size=3), max_size=5))
+def test_every_level_compares_something(families):
+    levels = shared_levels(families)
+    holders = [sum(any(low <= level <= high for low, high in ranges) for ranges in families) for level in levels]
     assert all(count > 1 for count in holders)
     assert list(levels) == sorted(set(levels))
     assert len(levels) <= 5
