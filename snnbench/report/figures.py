@@ -356,11 +356,15 @@ def _draw_layers(found: Sequence[Layers], looks: Mapping[str, Look]) -> Drawing:
     return Drawing("spikes-layers", "Spikes per layer and sample; means over results, and their range", figure, points)
 
 
+_TUNING_COLUMNS = 3
+"""Of the legend of the figure of tuning, which is wide."""
+
+
 def _draw_tuning(found: Sequence[Course], looks: Mapping[str, Look]) -> Drawing:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(8.4, 3.3 + 0.19 * len(found)), layout="constrained")
+    figure = Figure(figsize=(8.4, 3.3 + 0.19 * ceil(len(found) / _TUNING_COLUMNS)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     points = []
     for course in found:
@@ -390,7 +394,7 @@ def _draw_tuning(found: Sequence[Course], looks: Mapping[str, Look]) -> Drawing:
     for axes in panels:
         axes.grid(alpha=0.3)
         axes.set_axisbelow(True)
-    name_rows(figure, [course.name for course in found], looks, line=True)
+    name_rows(figure, [course.name for course in found], looks, line=True, columns=_TUNING_COLUMNS)
     return Drawing("tuning", "Tuning: the best so far over its trials, and over what they cost", figure, points)
 
 
