@@ -45,7 +45,7 @@ WIDTHS = (0.4, 0.2, 0.1, 0.05, 0.025)
 N_CHECKED = 4
 """Weights of each layer for which a reference is checked by central differences."""
 
-CHECK_STEPS = (1e-6, 1e-7, 1e-5, 1e-8, 1e-4)
+CHECK_STEPS = (1e-6, 1e-7, 1e-5, 1e-8, 1e-4, 1e-9, 1e-3, 1e-10)
 """By how much a weight is moved either way to check a reference, in units of the layer's root mean square weight.
 
 One after the other, until one agrees within ``CHECKED``: where the loss bends sharply, as it does with narrow sigmoids,
@@ -54,7 +54,7 @@ a step has to be short, and where it hardly changes, long."""
 CHECKED = 1e-6
 """Deviation from central differences, as a share of the largest gradient, with which a check is content."""
 
-_RESOLVED = 1e-3
+_RESOLVED = 1e-4
 """A gradient is checked if the longest step changes the loss by its rounding error over this, at least."""
 
 State: TypeAlias = Literal["initial", "trained"]
@@ -353,7 +353,7 @@ def _check(
     drawn = torch.multinomial(gradient.abs().cpu(), min(n_checked, n_there), generator=generator)
     checked = gradient[drawn.to(gradient.device)]
     scale, largest = float(weight.square().mean().sqrt()), float(checked.abs().max())
-    if torch.finfo(torch.float64).eps * abs(loss) > _RESOLVED * CHECK_STEPS[-1] * scale * largest:
+    if torch.finfo(torch.float64).eps * abs(loss) > _RESOLVED * max(CHECK_STEPS) * scale * largest:
         return None
     deviation = inf
     for step in CHECK_STEPS:
