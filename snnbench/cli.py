@@ -705,6 +705,8 @@ def _measure_fidelity(
         console = _stdout()
         for sheet in fidelity.sheets(rows):
             console.print(*rich_sheet(sheet, console.width), "", sep="\n")
+        for line in fidelity.not_measured(rows):
+            print(line)
         if (rows["status"] == "done").any():
             print(f"{fidelity.EXPLANATION} {path}")
     if (rows["status"] == "crashed").any():

@@ -129,8 +129,17 @@ def sheets(frame: pd.DataFrame) -> list[Sheet]:
         measured = _between_layers(block)
         parts = (data, f"network {network or 'without hidden layers'}", f"T = {n_steps}", state)
         title = " · ".join(filter(None, parts))
-        found.append(Sheet(title, _grid(measured), _notes(block)))
-    return [sheet for sheet in found if sheet.grid.rows or sheet.notes]
+        if len(measured):
+            found.append(Sheet(title, _grid(measured), _notes(block)))
+    return found
+
+
+def not_measured(frame: pd.DataFrame) -> tuple[str, ...]:
+    """Say of rules that were not measured why, each reason once."""
+    rest = frame[frame["status"] != "done"]
+    return listed(
+        f"{row.name}: {row.status}: {row.reason}" for row in rest[["name", "status", "reason"]].itertuples(index=False)
+    )
 
 
 def _grid(measured: pd.DataFrame) -> Grid:
@@ -180,14 +189,12 @@ def _median(values: Iterable[float], form: str, factor: float = 1.0) -> str:
 
 
 def _notes(block: pd.DataFrame) -> tuple[str, ...]:
-    notes = []
-    for (name, status, reason), part in _grouped(block[block["reason"] != ""], ["name", "status", "reason"]):
-        if status == "done":
-            layers = ", ".join(part["layer"].unique())
-            notes.append(f"{name}: {layers}: {reason} ({counted(part['seed'].nunique(), 'seed')})")
-        else:
-            notes.append(f"{name}: {status}: {reason}")
-    return listed(notes)
+    """What has no direction in layers that were measured."""
+    there = block[(block["status"] == "done") & (block["reason"] != "")]
+    return listed(
+        f"{name}: {', '.join(part['layer'].unique())}: {reason} ({counted(part['seed'].nunique(), 'seed')})"
+        for (name, reason), part in _grouped(there, ["name", "reason"])
+    )
 
 
 EXPLANATION = (

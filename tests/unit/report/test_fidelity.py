@@ -8,7 +8,7 @@ import pytest
 
 from snnbench.errors import StoreError
 from snnbench.report import figures
-from snnbench.report.fidelity import COLUMNS, Table, draw, sheets, to_frame, to_records
+from snnbench.report.fidelity import COLUMNS, Table, draw, not_measured, sheets, to_frame, to_records
 
 
 def row(rule="a", seed=0, layer="layer1", width=0.2, cosine=0.5, **more):
@@ -150,15 +150,20 @@ def test_sheets_tell_what_is_missing_and_why():
         row("b", width=None, cosine=0.999),
         refused(),
     ]
-    (sheet,) = sheets(to_frame(found))
+    frame = to_frame(found)
+    (sheet,) = sheets(frame)
     assert cells(sheet, "a")["width 0.2"] == "0.250 (1/2)"
     assert cells(sheet, "a")["exact"] == "-"
     assert cells(sheet, "b")["exact"] == "0.999"
     assert cells(sheet, "b")["reference"] == "event-based"
-    assert sheet.notes == (
-        "a: layer1: the rule's gradient is zero everywhere (1 seed)",
-        "c: not available: it has none",
-    )
+    assert sheet.notes == ("a: layer1: the rule's gradient is zero everywhere (1 seed)",)
+    assert not_measured(frame) == ("c: not available: it has none",)
+
+
+def test_where_nothing_is_measured_there_is_no_sheet():
+    frame = to_frame([refused(), refused(), refused("d", "crashed", "ValueError: no")])
+    assert sheets(frame) == []
+    assert not_measured(frame) == ("c: not available: it has none", "d: crashed: ValueError: no")
 
 
 def test_where_the_first_layer_does_not_learn_the_first_that_does_is_summed_up():
