@@ -126,7 +126,10 @@ class OperatingCurve(NamedTuple):
     def accuracy_at(self, operations: float) -> Reading:
         """Read the accuracy at so many operations."""
         values = [course.accuracy_at(operations) for course in self.courses.values()]
-        return _averaged(values, "measured from {} to {} operations".format(*map(short, self.operations)))
+        found = _averaged(values, "measured from {} to {} operations".format(*map(short, self.operations)))
+        # no accuracy lies outside [0, 1]
+        low, high = found.low and max(found.low, 0.0), found.high and min(found.high, 1.0)
+        return found._replace(low=low, high=high)
 
     def operations_at(self, accuracy: float) -> Reading:
         """Read the operations that reach an accuracy."""
@@ -349,9 +352,11 @@ def sheets(found: OperatingPoints, key_digits: int | None = None) -> list[Sheet]
         f" ({' or '.join(map(str, n_seeds))} a curve), of operations in the logarithm, and 95 % t-intervals where"
         f" there are several. {NOTHING}: beyond what was measured.",
         *found.left_out,
+        "A knob's curve is of the results of its rows, which stand below it.",
         *(
-            f"{curve.name}, {curve.through}: results {' '.join(key[:key_digits] for key in curve.keys)}"
+            f"{curve.name}: results {' '.join(key[:key_digits] for key in curve.keys)}"
             for curve in found.curves
+            if curve.over_time
         ),
     )
     made = []

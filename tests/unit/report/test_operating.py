@@ -103,6 +103,7 @@ def test_seeds_are_read_one_by_one_and_averaged():
     assert found.operations_at(0.7).value == pytest.approx(10 ** ((3 + 2.5 + 4) / 3))
     assert found.operations == (100, 10_000)
     assert found.errors == pytest.approx((0.3, 0.4))
+    assert OperatingCurve("a", "", "", (), {0: courses[0], 1: courses[1]}, 0.0).accuracy_at(10_000).high == 1.0
     beyond = found.accuracy_at(50)
     assert (beyond.value, beyond.reason) == (None, "measured from 100 to 10k operations")
     assert found.operations_at(0.95).reason == "measured from 60.00 to 70.00 %"
@@ -272,7 +273,7 @@ def test_tables_and_records():
     assert at_operations.grid.rows[1][-1] == "80.00"
     assert at_accuracy.grid.header[-1] == "to reach 80 %"
     assert [row[-1] for row in at_accuracy.grid.rows] == ["3.16k", "1k"]
-    assert f"a, answers over time: results {results[0][0].key}" in at_accuracy.notes
+    assert f"a: results {results[0][0].key}" in at_accuracy.notes
     rows = list(csv.DictReader(io.StringIO(to_csv(records("s", [found])))))
     assert len(rows) == 2 * (3 + 1)
     assert rows[2] | {"keys": ""} == {
