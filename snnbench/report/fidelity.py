@@ -233,7 +233,7 @@ def draw(frame: pd.DataFrame) -> Figure | None:
     rows = list(_grouped(measured, ["state", "variant"]))
     blocks = [place for place, _ in _grouped(measured, ["data", "network", "n_steps"])]
     middle = _middle_width(measured)
-    rates_shown = False
+    with_rates = set()
     figure = Figure(
         figsize=(2.2 + 2.3 * (len(blocks) + 1), 1.3 + 2.3 * len(rows) + 0.2 * len(names) / 3), layout="constrained"
     )
@@ -243,24 +243,24 @@ def draw(frame: pd.DataFrame) -> Figure | None:
         for axes, place in zip(line, blocks, strict=False):
             if place in of_block:
                 own = of_block[place]
-                rates_shown |= _draw_over_layers(axes, own[own["width"].isna() | (own["width"] == middle)], looks)
+                if _draw_over_layers(axes, own[own["width"].isna() | (own["width"] == middle)], looks):
+                    with_rates.add(axes)
             else:
-                axes.set_axis_off()
+                _leave_blank(axes)
         last = of_block[[place for place in blocks if place in of_block][-1]]
         _draw_over_widths(line[-1], last[last["depth"] == 1], looks)
         said = (variant, state if measured["state"].nunique() > 1 else "", "cosine")
-        leftmost = next(axes for axes in line if axes.axison)
-        leftmost.set_ylabel("\n".join(filter(None, said)), fontsize="small", parse_math=False)
-        leftmost.tick_params(labelleft=True)
+        line[0].set_ylabel("\n".join(filter(None, said)), fontsize="small", parse_math=False)
+        next(axes for axes in line if axes.lines).tick_params(labelleft=True)
     for axes, (data, network, n_steps) in zip(panels[0], blocks, strict=False):
         axes.set_title(f"{data}, T = {n_steps}\n{network or 'no hidden layer'}", fontsize="small", parse_math=False)
     panels[0][-1].set_title("first layer of\nthe last network", fontsize="small")
-    rates = " (and spikes per neuron and step)" if rates_shown else ""
-    over_layers = f"layer{rates}" if np.isnan(middle) else f"layer{rates}, at width {middle:g}"
+    over_layers = "layer" if np.isnan(middle) else f"layer, at width {middle:g}"
     for number, column in enumerate(panels.T):
         label = over_layers if number < len(blocks) else "width of the sigmoid, thresholds"
-        if lowest := [axes for axes in column if axes.axison][-1:]:
-            lowest[0].set_xlabel(label, fontsize="x-small")
+        for axes in [axes for axes in column if axes.lines][-1:]:
+            rates = "\nspikes per neuron and step" if axes in with_rates else ""
+            axes.set_xlabel(label + rates, fontsize="x-small")
     name_rows(figure, names, looks, line=True, columns=3)
     return figure
 
@@ -298,7 +298,7 @@ def _draw_over_widths(axes: Axes, part: pd.DataFrame, looks: Mapping[str, Any]) 
 
     smoothed = part[part["width"].notna()]
     if smoothed.empty:
-        axes.set_axis_off()
+        _leave_blank(axes)
         return
     _draw_lines(axes, smoothed, "width", looks)
     widths = _widths(smoothed)
@@ -306,6 +306,13 @@ def _draw_over_widths(axes: Axes, part: pd.DataFrame, looks: Mapping[str, Any]) 
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(widths, [f"{width:g}" for width in widths], fontsize="x-small")
     axes.invert_xaxis()
+
+
+def _leave_blank(axes: Axes) -> None:
+    """Show nothing of a panel but what it is called."""
+    axes.spines[:].set_visible(False)
+    axes.set_xticks([])
+    axes.tick_params(left=False, labelleft=False)
 
 
 def _draw_lines(axes: Axes, part: pd.DataFrame, over: str, looks: Mapping[str, Any]) -> None:

@@ -211,15 +211,10 @@ def test_the_figure_has_a_panel_a_network_and_set_of_parameters_and_one_over_wid
     assert a.get_xydata().tolist() == [[1, pytest.approx(0.3)], [2, pytest.approx(0.3)]], "medians at the middle width"
     assert over_widths.get_lines()[0].get_xdata().tolist() == [0.1, 0.2, 0.4]
     assert over_widths.xaxis_inverted()
-    assert [axis.axison for axis in axes] == [True] * 6 + [True, False, False], "c has one network and no width"
-    assert [axis.get_xlabel() for axis in axes[3:]] == [
-        "",
-        "layer (and spikes per neuron and step), at width 0.2",
-        "width of the sigmoid, thresholds",
-        "layer (and spikes per neuron and step), at width 0.2",
-        "",
-        "",
-    ]
+    assert [bool(axis.lines) for axis in axes] == [True] * 7 + [False, False], "c has one network and no width"
+    label = "layer, at width 0.2\nspikes per neuron and step"
+    over_width = "width of the sigmoid, thresholds"
+    assert [axis.get_xlabel() for axis in axes[3:]] == ["", label, over_width, label, "", ""]
     band = over_layers.collections[0].get_paths()[0].vertices
     assert (band[:, 1].min(), band[:, 1].max()) == (pytest.approx(0.2), pytest.approx(0.4))
     assert figures.save(figure, "png").startswith(b"\x89PNG")
@@ -228,9 +223,8 @@ def test_the_figure_has_a_panel_a_network_and_set_of_parameters_and_one_over_wid
 def test_a_state_that_only_some_networks_have_is_a_row_with_gaps():
     figure = draw(to_frame([row(), row(network="5-5"), row(network="5-5", state="trained")]))
     axes = figure.axes
-    assert [axis.axison for axis in axes] == [True, True, True, False, True, True]
-    assert axes[0].get_ylabel() == "initial\ncosine"
-    assert axes[4].get_ylabel() == "trained\ncosine"
+    assert [bool(axis.lines) for axis in axes] == [True, True, True, False, True, True]
+    assert [axis.get_ylabel() for axis in axes[::3]] == ["initial\ncosine", "trained\ncosine"]
 
 
 def test_a_layer_without_agreement_is_a_gap_in_its_line():
