@@ -220,7 +220,8 @@ def _failed_share(scores: np.ndarray) -> float:
 def _why_not(what: str, n_seeds: int, n_tasks: int, least_seeds: int, least_tasks: int) -> str:
     if n_seeds >= least_seeds and n_tasks >= least_tasks:
         return ""
-    return f"{n_seeds} seeds on {n_tasks} tasks; {what} takes {least_seeds} on {least_tasks}"
+    there = f"{n_seeds} seed{'s' * (n_seeds > 1)} on {n_tasks} task{'s' * (n_tasks > 1)}"
+    return f"{there}; {what} takes {least_seeds} on {least_tasks}"
 
 
 def _weights(n_tasks: int, n_seeds: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
