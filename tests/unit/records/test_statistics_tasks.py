@@ -53,12 +53,15 @@ def test_two_failures_in_ten_are_hidden_but_for_their_share():
     assert interquartile_mean(lost, rng()).failed_share == 0.2
 
 
-@pytest.mark.parametrize(("n_tasks", "n_seeds"), [(4, 3), (3, 10), (1, 30)])
-def test_no_interval_of_few_seeds_or_tasks(n_tasks, n_seeds):
+@pytest.mark.parametrize(
+    ("n_tasks", "n_seeds", "there"),
+    [(4, 3, "3 seeds on 4 tasks"), (3, 1, "1 seed on 3 tasks"), (1, 30, "30 seeds on 1 task")],
+)
+def test_no_interval_of_few_seeds_or_tasks(n_tasks, n_seeds, there):
     scores = rng().normal(size=(n_tasks, n_seeds))
     for result in (interquartile_mean(scores, rng()), probability_of_improvement(scores, scores[:, ::-1], rng())):
         assert result.interval is None
-        assert result.reason == f"{n_seeds} seeds on {n_tasks} tasks; an interval takes 5 on 4"
+        assert result.reason == f"{there}; an interval takes 5 on 4"
 
 
 def test_the_bootstrap_is_stratified():

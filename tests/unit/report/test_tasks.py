@@ -79,7 +79,7 @@ def test_what_is_printed_names_failures_reasons_and_results():
     assert "## Over 2 tasks: u, v: rules" in text
     assert "| a | 2 | 0.0 | 85.00 | - | 1.00 |" in text
     assert "| b | 2 | 50.0 | 35.00 | - | 2.50 |" in text
-    assert "no interval: 1 seeds on 2 tasks; an interval takes 5 on 4" in text
+    assert "no interval: 1 seed on 2 tasks; an interval takes 5 on 4" in text
     assert "Mean ranks, 1 the best, with no test: 2 tasks; tests of ranks count tasks, not seeds, and take 10." in text
     assert "| a | b | 4 | 25.0 | 100.00 | - |" in text
     assert "failed trials count as worst" in text
