@@ -301,19 +301,19 @@ class _Run:
 
         self.execute(planned, then)
 
-    def execute(self, planned: Iterable[Planned], then: Then | None = None) -> None:
+    def execute(self, planned: Iterable[Planned], then: Then = lambda result: ()) -> None:  # noqa: ARG005
         """Run what is to be run, unless the run is to end."""
         from snnbench.engine.executor import EpochFinished, TrialFinished, failed, run_inline, run_workers
 
         maxfail, jobs = self._options.maxfail, self._jobs(planned)
         if self._interrupted or (maxfail and self._failures >= maxfail):
             return
-        common: dict[str, Any] = {"maxfail": maxfail and maxfail - self._failures, **({"then": then} if then else {})}
+        left = maxfail and maxfail - self._failures
         if self._options.executor == "inline":
-            events = run_inline(jobs, **common)
+            events = run_inline(jobs, maxfail=left, then=then)
         else:
             workers, timeout_s = self._options.workers, self._options.timeout_s
-            events = run_workers(jobs, workers=workers, timeout_s=timeout_s, **common)
+            events = run_workers(jobs, workers=workers, timeout_s=timeout_s, maxfail=left, then=then)
         try:
             for event in events:
                 self._tell(event)
@@ -583,7 +583,6 @@ def compare(first: str, second: str, settings: Settings | None = None) -> Compar
         StoreError: a file is not a result.
     """
     from snnbench.report import comparison
-    from snnbench.types import Named
 
     store = Store((settings or Settings()).store)
     (place, rule), (other_place, other_rule) = (_place_and_rule(name, store) for name in (first, second))

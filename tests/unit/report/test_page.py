@@ -73,7 +73,7 @@ def test_any_name_is_text(make_board):
 
     plain = Reader(made("rule"))
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(TEXTS)
     @example("<script>alert(1)</script>")
     @example("\"><img src=x onerror=alert(2)>'")
